@@ -1,0 +1,78 @@
+//! What the balancer shall do: the whole desired state, replaced as one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The desired state. Applying the same again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BalancerConfig {
+    /// Where to listen. Addresses that are not on this host are allowed (`IP_FREEBIND`): such a
+    /// listener hears nothing until the address comes.
+    pub listeners: Vec<SocketAddr>,
+    /// How the next backend is chosen.
+    pub method: Method,
+    /// How backends are judged.
+    pub health: HealthConfig,
+    /// The backends; each address once.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// How the next backend is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+}
+
+/// One apiserver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// The name of its host, for status and logs.
+    pub host: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How backends are judged: by a GET answered with 2xx within the timeout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// How the request travels.
+    pub scheme: Scheme,
+    /// The path asked for, such as `/readyz`.
+    pub path: String,
+    /// Time from one request to the next.
+    pub period: Duration,
+    /// Time that connecting and answering may take together.
+    pub timeout: Duration,
+    /// Good answers in a row that make a backend healthy.
+    pub rise: u32,
+    /// Bad answers in a row that make it unhealthy.
+    pub fall: u32,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            scheme: Scheme::Http,
+            path: "/readyz".to_owned(),
+            period: Duration::from_millis(500),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 2,
+        }
+    }
+}
+
+/// How a health request travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// By TLS.
+    Https {
+        /// Authorities in PEM. Empty: the certificate is not judged. The balancer passes bytes
+        /// through, so that clients judge the certificate themselves in any case.
+        ca_pem: Vec<u8>,
+    },
+}

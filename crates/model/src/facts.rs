@@ -1,0 +1,176 @@
+//! What a host knows of itself, and what it reports to the leader. Facts are observed, never
+//! decided; plans are made from them.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::component::ComponentName;
+
+/// Everything a plan may know of its own host. Times are milliseconds of CLOCK_BOOTTIME.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Files below khactl's folders, by path.
+    pub files: BTreeMap<String, FileFact>,
+    /// Leaves with their keys present on this host, by `khactl_pki::LeafKind` name.
+    pub leaves: BTreeMap<String, LeafFact>,
+    /// Processes that were ever started and not forgotten.
+    pub processes: BTreeMap<ComponentName, ProcessFact>,
+    /// The newest probe of each component that is probed.
+    pub probes: BTreeMap<ComponentName, ProbeFact>,
+    /// etcd's data folder holds a member.
+    pub etcd_data: bool,
+    /// etcd's members as this host's own member tells; `None`: it did not answer.
+    pub etcd_members: Option<Vec<EtcdMemberFact>>,
+    /// khavip's own status; `None`: it did not answer.
+    pub vip: Option<VipFact>,
+    /// A linearizable read of the cluster state has succeeded since this boot (LEASE.md, A8).
+    pub confirmed: bool,
+}
+
+/// A file as it is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFact {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name, or its number where it has none.
+    pub owner: String,
+}
+
+/// A leaf as it is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafFact {
+    /// Seconds since the Unix epoch.
+    pub not_before_s: i64,
+    /// Seconds since the Unix epoch.
+    pub not_after_s: i64,
+    /// Names and addresses it holds, sorted.
+    pub sans: Vec<String>,
+    /// SHA-256 of the issuing authority's certificate, in hexadecimal.
+    pub authority: String,
+}
+
+/// A supervised process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFact {
+    /// Its id; meaningless once it has ended.
+    pub pid: u32,
+    /// Whether it lives.
+    pub running: bool,
+    /// Digest of everything it was started with.
+    pub digest: String,
+    /// When it was started.
+    pub started_at_ms: u64,
+    /// How it ended.
+    pub exit: Option<ExitFact>,
+    /// Consecutive ends within [`STABLE_MS`] of the start; a stable run sets it to 0.
+    pub quick_exits: u32,
+}
+
+/// A run of that length makes the next end the first one again.
+pub const STABLE_MS: u64 = 60_000;
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitFact {
+    /// When.
+    pub at_ms: u64,
+    /// `exit code 1`, `signal 9`, `unknown (adopted)`, or why it could not be started.
+    pub how: String,
+}
+
+/// The newest probe of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeFact {
+    /// Whether it answered as it should.
+    pub ready: bool,
+    /// Why not.
+    pub detail: String,
+}
+
+/// A member as etcd lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdMemberFact {
+    /// etcd's id.
+    pub id: u64,
+    /// Its name; empty until it has been started.
+    pub name: String,
+    /// Where it meets the others.
+    pub peer_urls: Vec<String>,
+    /// Without a vote.
+    pub learner: bool,
+}
+
+/// What khavip says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipFact {
+    /// Digest of the feed it works with; empty before the first.
+    pub fed: String,
+    /// The host that it believes to hold the VIP.
+    pub holder: Option<u64>,
+    /// It holds the VIP itself.
+    pub holding: bool,
+    /// The lease epoch it works with.
+    pub epoch: u64,
+    /// The fence it has recorded (LEASE.md, A9).
+    pub fence: u64,
+    /// Ready and past its silence (LEASE.md, A8, M3).
+    pub ready: bool,
+    /// Its backends: host name and whether it is healthy.
+    pub backends: Vec<(String, bool)>,
+    /// Real-time priority was granted.
+    pub realtime: bool,
+    /// Its memory is locked.
+    pub locked: bool,
+    /// What is wrong, for people.
+    pub problems: Vec<String>,
+}
+
+/// What a host tells the leader, about once a second and at every change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The host.
+    pub host_id: u64,
+    /// khad's version.
+    pub version: String,
+    /// Its components.
+    pub components: Vec<ComponentReport>,
+    /// Its khavip.
+    pub vip: Option<VipFact>,
+    /// What is wrong on the host apart from its components.
+    pub problems: Vec<crate::status::Problem>,
+    /// Its leaves and when they end, in seconds since the Unix epoch.
+    pub certificates: BTreeMap<String, i64>,
+}
+
+/// How a component of a host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentReport {
+    /// Which one.
+    pub name: ComponentName,
+    /// How it is.
+    pub state: ComponentState,
+    /// Why it is not ready.
+    pub detail: String,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Consecutive quick ends.
+    pub quick_exits: u32,
+}
+
+/// How a component is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComponentState {
+    /// It serves.
+    Ready,
+    /// It runs and does not serve yet, or no longer.
+    Starting,
+    /// What it needs is not there yet.
+    Waiting,
+    /// It ended and is started again after a while.
+    BackOff,
+    /// This host does not run it.
+    Absent,
+}

@@ -1,0 +1,1 @@
+//! The other threads' end of the lease thread.

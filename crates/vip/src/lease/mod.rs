@@ -1,0 +1,65 @@
+//! The lease thread: carries out what the pure machine of `khactl_lease` decides, on a thread of its own.
+//!
+//! The thread receives datagrams, steps the machine and carries out its effects in the order given. It never decides
+//! who holds the address, never waits for a disk, takes no lock that another thread holds for long, and allocates only
+//! when it is fed a new configuration.
+//!
+//! ```text
+//!   khad's feed ──► LeaseHandle ──bounded channel + wake-up──► thread ──► VipPort (gate, address, announcements)
+//!                        ▲                                       │  ▲
+//!                        └──────── status snapshot ──────────────┘  └──► UDP 9443, record on tmpfs
+//! ```
+
+mod authentication;
+mod clock;
+mod command;
+mod feed;
+mod handle;
+mod record_file;
+mod release;
+mod replay;
+mod status;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+pub use feed::{Feed, Member};
+pub use handle::{LeaseHandle, spawn};
+pub use record_file::RecordFile;
+pub use release::{DeadRelease, release_dead};
+pub use status::{Counters, LeaseStatus};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What the lease thread does to the host. Every call is made on the lease thread and has to be quick: it must not
+/// wait for anything that another process can hold up for long.
+pub trait VipPort: Send {
+    /// Opens the gate until the absolute `CLOCK_BOOTTIME` in nanoseconds, or closes it when that is 0 (or past).
+    ///
+    /// An error on opening makes the machine give the lease up; an error on closing keeps the lease from being
+    /// released early.
+    fn open(&mut self, until_boottime_ns: u64) -> std::io::Result<()>;
+    /// Puts the address on the interface. Called after `open`.
+    fn add_address(&mut self);
+    /// Takes the address from the interface; done when it returns. Also called at the start, for a leftover.
+    fn remove_address(&mut self);
+    /// Sends one announcement per address. The burst (0, 20, 100, 500 ms, then every 10 s) is the lease's own.
+    fn announce(&mut self);
+}
+
+/// Where the lease thread lives. Fixed for the life of the process.
+#[derive(Debug, Clone)]
+pub struct LeaseConfig {
+    /// This host's id, the same that the feeds name.
+    pub host_id: u64,
+    /// The address to receive datagrams at: the host's own, as an IP literal, port 9443.
+    pub bind: SocketAddr,
+    /// The cluster's id. Datagrams and records of another cluster are refused.
+    pub cluster: [u8; 16],
+    /// The record's file, on tmpfs: it must not survive a reboot. A lock on it keeps two processes apart (P10).
+    pub record: PathBuf,
+    /// The kernel's boot id (`/proc/sys/kernel/random/boot_id`). A record of another boot counts for nothing (A8).
+    pub boot_id: [u8; 16],
+}
