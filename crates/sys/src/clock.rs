@@ -68,6 +68,10 @@ mod tests {
     fn wall_clock_agrees_with_the_standard_library() {
         let before = rustix::time::clock_gettime(ClockId::Realtime);
         let wall = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(wall.as_secs().abs_diff(u64::try_from(before.tv_sec).unwrap()) <= 1);
+        assert!(
+            wall.as_secs()
+                .abs_diff(u64::try_from(before.tv_sec).unwrap())
+                <= 1
+        );
     }
 }

@@ -1,7 +1,13 @@
 //! Thin, safe faces of what only the kernel can give: clocks, entropy, process descriptors,
-//! real-time scheduling, locked memory, the interface list.
+//! real-time scheduling, locked memory, the interface list, what happens between fork and exec.
 //!
 //! This is the only crate of the workspace with `unsafe` code. It takes no decisions, keeps no
 //! state and knows nothing of clusters.
 
+pub mod boot;
 pub mod clock;
+pub mod detach;
+pub mod entropy;
+pub mod interfaces;
+pub mod pidfd;
+pub mod realtime;
