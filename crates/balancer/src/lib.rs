@@ -1,1 +1,26 @@
-//! placeholder
+//! A TCP balancer over apiservers: listens on the VIP and on loopback, passes each connection to
+//! a healthy backend, and lets go of a backend that fails at once.
+//!
+//! [`Balancer`] is the handle, [`BalancerTask`] the work; the owner of a runtime runs the latter.
+//! It never terminates TLS and knows neither lease nor VIP.
+
+mod backend;
+mod balancer;
+mod check;
+mod config;
+mod connection;
+mod counted;
+mod error;
+mod health;
+mod listener;
+mod pick;
+mod task;
+mod tls;
+
+pub use backend::BackendStatus;
+pub use balancer::{Balancer, BalancerStatus};
+pub use config::{BackendConfig, BalancerConfig, HealthConfig, Method, Scheme};
+pub use error::BalancerError;
+pub use health::Health;
+pub use pick::{Candidate, pick};
+pub use task::BalancerTask;

@@ -1,0 +1,216 @@
+//! The handle of the balancer: what others tell it and ask it, from any thread. It does no work
+//! itself; that is [`BalancerTask`]'s.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::backend::{Backend, BackendStatus};
+use crate::config::{BalancerConfig, Method};
+use crate::pick::{Candidate, pick};
+use crate::task::BalancerTask;
+
+/// The handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Balancer {
+    shared: Arc<Shared>,
+}
+
+/// What the balancer does at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerStatus {
+    /// In the configuration's order.
+    pub backends: Vec<BackendStatus>,
+    /// Connections open now, with those still looking for a backend.
+    pub connections: u64,
+    /// What hinders it, in words for the operator.
+    pub problems: Vec<String>,
+}
+
+/// What handle, task and connections share. Locks are held for a look or a change, never across
+/// a wait.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: watch::Sender<BalancerConfig>,
+    pub(crate) stop: watch::Sender<Option<Duration>>,
+    pub(crate) connections: AtomicU64,
+    /// True while any backend is healthy.
+    any_healthy: watch::Sender<bool>,
+    current: Mutex<Current>,
+    cursor: AtomicUsize,
+    problems: Mutex<BTreeMap<String, String>>,
+    /// Per listening address, the count of times that its connections were ended.
+    listener_cuts: Mutex<BTreeMap<IpAddr, watch::Sender<u64>>>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    method: Method,
+    backends: Vec<Arc<Backend>>,
+}
+
+impl Balancer {
+    /// A balancer that listens nowhere until something is applied; the task must be run.
+    pub fn new() -> (Self, BalancerTask) {
+        let shared = Arc::new(Shared {
+            config: watch::Sender::new(BalancerConfig::default()),
+            stop: watch::Sender::new(None),
+            connections: AtomicU64::new(0),
+            any_healthy: watch::Sender::new(false),
+            current: Mutex::default(),
+            cursor: AtomicUsize::new(0),
+            problems: Mutex::default(),
+            listener_cuts: Mutex::default(),
+        });
+        let task = BalancerTask::new(shared.clone());
+        (Self { shared }, task)
+    }
+
+    /// Replaces the desired state. What stays the same is not disturbed: connections of backends
+    /// that remain go on, also when their listener goes.
+    pub fn apply(&self, config: BalancerConfig) {
+        self.shared.config.send_if_modified(|present| {
+            let changed = *present != config;
+            *present = config;
+            changed
+        });
+    }
+
+    /// True while at least one backend is healthy.
+    pub fn any_healthy(&self) -> watch::Receiver<bool> {
+        self.shared.any_healthy.subscribe()
+    }
+
+    /// Resets the connections that clients made to this local address: for when it leaves the
+    /// host, and nothing could be sent on them any more.
+    pub fn reset_clients_of(&self, local: IpAddr) {
+        if let Some(cuts) = self.shared.listener_cuts().get(&local) {
+            cuts.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Stops listening, lets open connections end for as long as `grace`, then resets the rest.
+    /// The task ends after that.
+    pub fn drain(&self, grace: Duration) {
+        self.shared.stop.send_replace(Some(grace));
+    }
+
+    /// What it does at present.
+    pub fn status(&self) -> BalancerStatus {
+        BalancerStatus {
+            backends: self
+                .shared
+                .backends()
+                .iter()
+                .map(|backend| backend.status())
+                .collect(),
+            connections: self.shared.connections.load(Ordering::Relaxed),
+            problems: self.shared.problems().values().cloned().collect(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn backends(&self) -> Vec<Arc<Backend>> {
+        self.current().backends.clone()
+    }
+
+    /// Takes new backends over and gives those back that are gone.
+    pub(crate) fn replace_backends(
+        &self,
+        method: Method,
+        backends: Vec<Arc<Backend>>,
+    ) -> Vec<Arc<Backend>> {
+        let mut current = self.current();
+        current.method = method;
+        let before = std::mem::replace(&mut current.backends, backends);
+        before
+            .into_iter()
+            .filter(|old| !current.backends.iter().any(|new| Arc::ptr_eq(old, new)))
+            .collect()
+    }
+
+    /// The backends that the next connection tries, in order.
+    pub(crate) fn next_order(&self) -> Vec<Arc<Backend>> {
+        let cursor = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let current = self.current();
+        let candidates: Vec<Candidate> = current
+            .backends
+            .iter()
+            .map(|backend| Candidate {
+                healthy: backend.is_healthy(),
+            })
+            .collect();
+        pick(current.method, &candidates, cursor)
+            .into_iter()
+            .map(|index| current.backends[index].clone())
+            .collect()
+    }
+
+    /// To be called whenever a verdict turned or the backends changed.
+    ///
+    /// The connections of unhealthy backends end as soon as there is a healthy one to go to; while
+    /// there is none they have nowhere better to go, and a check that is wrong everywhere (an
+    /// overload, a bad path) cuts nobody off.
+    pub(crate) fn judge(&self) {
+        let backends = self.backends();
+        let any_healthy = backends.iter().any(|backend| backend.is_healthy());
+        if any_healthy {
+            for backend in backends.iter().filter(|backend| !backend.is_healthy()) {
+                backend.cut();
+            }
+        }
+        self.any_healthy.send_if_modified(|present| {
+            let changed = *present != any_healthy;
+            *present = any_healthy;
+            changed
+        });
+    }
+
+    pub(crate) fn watch_listener(&self, listener: SocketAddr) -> watch::Receiver<u64> {
+        self.listener_cuts()
+            .entry(listener.ip())
+            .or_insert_with(|| watch::Sender::new(0))
+            .subscribe()
+    }
+
+    /// Resets every connection there is.
+    pub(crate) fn cut_all(&self) {
+        for cuts in self.listener_cuts().values() {
+            cuts.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Notes what hinders `subject`, or that nothing does any more; logs a change.
+    pub(crate) fn set_problem(&self, subject: &str, problem: Option<String>) {
+        let mut problems = self.problems();
+        if problems.get(subject) == problem.as_ref() {
+            return;
+        }
+        if let Some(problem) = problem {
+            tracing::warn!(subject, problem, "the balancer is hindered");
+            problems.insert(subject.to_owned(), problem);
+        } else {
+            tracing::info!(subject, "the balancer is hindered no more");
+            problems.remove(subject);
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn problems(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listener_cuts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, watch::Sender<u64>>> {
+        self.listener_cuts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,273 @@
+//! The work of the balancer: one loop that owns every listener, check and connection. Ends when
+//! it is drained.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::backend::Backend;
+use crate::balancer::Shared;
+use crate::check::Check;
+use crate::config::{BalancerConfig, HealthConfig, Scheme};
+use crate::connection;
+use crate::error::BalancerError;
+use crate::listener::listen;
+use crate::tls::client_config;
+
+/// Most connections at one time: 8 hosts' worth of a busy cluster's clients, and a bound on
+/// memory (36 KiB each). More wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 8192;
+
+/// A listener that cannot be opened, or cannot accept for want of descriptors, tries again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the listeners hand over.
+type Accepted = (TcpStream, SocketAddr);
+
+/// The work of a [`Balancer`](crate::Balancer); to be run on one runtime, once.
+#[derive(Debug)]
+pub struct BalancerTask {
+    shared: Arc<Shared>,
+}
+
+/// Everything that runs, each aborted when it goes out of scope.
+struct Running {
+    listeners: BTreeMap<SocketAddr, JoinSet<()>>,
+    checks: JoinSet<()>,
+    connections: JoinSet<()>,
+    /// What the checks were started with, so that they are restarted only for a change.
+    checked: Option<(HealthConfig, Vec<SocketAddr>)>,
+}
+
+impl BalancerTask {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Serves until it is drained.
+    pub async fn run(self) {
+        let mut config = self.shared.config.subscribe();
+        let mut stop = self.shared.stop.subscribe();
+        let (accepted_tx, mut accepted) = mpsc::channel::<Accepted>(64);
+        let mut running = Running {
+            listeners: BTreeMap::new(),
+            checks: JoinSet::new(),
+            connections: JoinSet::new(),
+            checked: None,
+        };
+        config.mark_changed();
+        let grace = loop {
+            let stopped = *stop.borrow_and_update();
+            if let Some(grace) = stopped {
+                break grace;
+            }
+            tokio::select! {
+                _ = stop.changed() => {}
+                _ = config.changed() => {
+                    let wanted = config.borrow_and_update().clone();
+                    self.reconcile(&wanted, &mut running, &accepted_tx);
+                }
+                Some((client, listener)) = accepted.recv(),
+                    if running.connections.len() < CONNECTIONS_MAX =>
+                {
+                    self.start_connection(client, listener, &mut running.connections);
+                }
+                Some(_ended) = running.connections.join_next() => self.count(&running),
+            }
+        };
+        running.listeners.clear();
+        drop(accepted_tx);
+        while let Ok((client, listener)) = accepted.try_recv() {
+            self.start_connection(client, listener, &mut running.connections);
+        }
+        let all_ended = async { while running.connections.join_next().await.is_some() {} };
+        if timeout(grace, all_ended).await.is_err() {
+            self.shared.cut_all();
+            // Every one of them watches its listener, so this ends at once.
+            while running.connections.join_next().await.is_some() {}
+        }
+        self.count(&running);
+    }
+
+    fn count(&self, running: &Running) {
+        let open = running.connections.len() as u64;
+        self.shared.connections.store(open, Ordering::Relaxed);
+    }
+
+    fn start_connection(
+        &self,
+        client: TcpStream,
+        listener: SocketAddr,
+        connections: &mut JoinSet<()>,
+    ) {
+        let order = self.shared.next_order();
+        let cut = self.shared.watch_listener(listener);
+        connections.spawn(connection::serve(client, order, cut));
+        let open = connections.len() as u64;
+        self.shared.connections.store(open, Ordering::Relaxed);
+    }
+
+    fn reconcile(
+        &self,
+        wanted: &BalancerConfig,
+        running: &mut Running,
+        accepted: &mpsc::Sender<Accepted>,
+    ) {
+        running.listeners.retain(|address, _| {
+            let stays = wanted.listeners.contains(address);
+            if !stays {
+                self.shared.set_problem(&format!("listener {address}"), None);
+            }
+            stays
+        });
+        for &address in &wanted.listeners {
+            running.listeners.entry(address).or_insert_with(|| {
+                let mut owner = JoinSet::new();
+                owner.spawn(accept(self.shared.clone(), address, accepted.clone()));
+                owner
+            });
+        }
+        self.reconcile_backends(wanted);
+        let addresses = wanted.backends.iter().map(|b| b.address).collect();
+        let checked = Some((wanted.health.clone(), addresses));
+        if running.checked != checked {
+            running.checked = checked;
+            running.checks.abort_all();
+            self.start_checks(&wanted.health, &mut running.checks);
+        }
+        self.shared.judge();
+    }
+
+    fn reconcile_backends(&self, wanted: &BalancerConfig) {
+        let present = self.shared.backends();
+        let mut backends: Vec<Arc<Backend>> = Vec::with_capacity(wanted.backends.len());
+        for config in &wanted.backends {
+            let stays = present.iter().find(|backend| backend.config == *config);
+            let backend = stays
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Backend::new(config.clone(), &wanted.health)));
+            backend.set_thresholds(&wanted.health);
+            backends.push(backend);
+        }
+        for gone in self.shared.replace_backends(wanted.method, backends) {
+            gone.cut();
+        }
+    }
+
+    fn start_checks(&self, health: &HealthConfig, checks: &mut JoinSet<()>) {
+        let tls = match tls_of(health) {
+            Ok(tls) => {
+                self.shared.set_problem("health check", None);
+                tls
+            }
+            Err(error) => {
+                // Without checks all backends are unhealthy, and thus all are tried.
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                self.shared
+                    .set_problem("health check", Some(format!("{error}{cause}")));
+                return;
+            }
+        };
+        for backend in self.shared.backends() {
+            let check = Check::new(backend.address(), health.clone(), tls.clone());
+            checks.spawn(watch_backend(
+                self.shared.clone(),
+                backend,
+                check,
+                health.period,
+            ));
+        }
+    }
+}
+
+fn tls_of(health: &HealthConfig) -> Result<Option<Arc<ClientConfig>>, BalancerError> {
+    if !health.path.starts_with('/') || health.path.parse::<http::Uri>().is_err() {
+        return Err(BalancerError::Path {
+            path: health.path.clone(),
+        });
+    }
+    match &health.scheme {
+        Scheme::Http => Ok(None),
+        Scheme::Https { ca_pem } => client_config(ca_pem).map(Some),
+    }
+}
+
+/// Listens and hands clients over until it is aborted.
+async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender<Accepted>) {
+    let subject = format!("listener {address}");
+    let listener = loop {
+        match listen(address) {
+            Ok(listener) => break listener,
+            Err(error) => {
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                shared.set_problem(&subject, Some(format!("{error}{cause}")));
+                sleep(RETRY).await;
+            }
+        }
+    };
+    shared.set_problem(&subject, None);
+    loop {
+        match listener.accept().await {
+            Ok((client, _peer)) => {
+                if accepted.send((client, address)).await.is_err() {
+                    return;
+                }
+            }
+            // A client that gave up while it waited is no reason to pause; a lack of descriptors is.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%address, %error, "a client cannot be accepted");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Checks one backend every period, and at once when the kept connection breaks (at most once
+/// per period, since a server may well close after each answer).
+async fn watch_backend(
+    shared: Arc<Shared>,
+    backend: Arc<Backend>,
+    mut check: Check,
+    period: Duration,
+) {
+    let mut ticks = interval(period.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut early = false;
+    loop {
+        if early {
+            ticks.tick().await;
+            early = false;
+        } else {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = check.closed() => early = true,
+            }
+        }
+        let result = check.ask().await;
+        let reason = result.as_ref().err().cloned();
+        if backend.observe(result) {
+            let healthy = backend.is_healthy();
+            tracing::info!(
+                host = backend.config.host,
+                backend = %backend.address(),
+                healthy,
+                reason,
+                "the verdict on a backend turned"
+            );
+            shared.judge();
+        }
+    }
+}
