@@ -55,7 +55,8 @@ impl AddressPrefix {
     /// Is `address` in this network?
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4()
-            && (bits(address) ^ bits(self.address)) & !self.host_mask() & full_mask(self.address) == 0
+            && (bits(address) ^ bits(self.address)) & !self.host_mask() & full_mask(self.address)
+                == 0
     }
 
     /// Do the two networks share an address? Two networks overlap only if one holds the other.
@@ -100,7 +101,10 @@ fn bits(address: IpAddr) -> u128 {
 /// The address of `family`'s family with these bits.
 fn from_bits(family: IpAddr, bits: u128) -> IpAddr {
     match family {
-        #[expect(clippy::cast_possible_truncation, reason = "the bits of an IPv4 address, widened before")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the bits of an IPv4 address, widened before"
+        )]
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(bits)),
     }
@@ -171,7 +175,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_with_a_prefix_is_refused() {
-        for text in ["", "/", "10.0.0.1", "10.0.0.1/33", "10.0.0.300/24", "10.0.0.1/+8", "10.0.0.1/", "::/129", "a/8"] {
+        for text in [
+            "",
+            "/",
+            "10.0.0.1",
+            "10.0.0.1/33",
+            "10.0.0.300/24",
+            "10.0.0.1/+8",
+            "10.0.0.1/",
+            "::/129",
+            "a/8",
+        ] {
             assert!(text.parse::<AddressPrefix>().is_err(), "{text}");
         }
     }

@@ -6,8 +6,8 @@
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::problem::{Code, Problem};
 use super::Position;
+use super::problem::{Code, Problem};
 
 /// A spec is a page of text; what is larger is another file given by mistake.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -25,7 +25,10 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Value {
     /// `plain` tells `6443` from `"6443"`.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
 }
@@ -68,7 +71,10 @@ impl Tree {
         if text.len() > TEXT_BYTES_MAX {
             builder.refuse(
                 Position::START,
-                format!("the file has {} bytes, and a cluster's has at most {TEXT_BYTES_MAX}", text.len()),
+                format!(
+                    "the file has {} bytes, and a cluster's has at most {TEXT_BYTES_MAX}",
+                    text.len()
+                ),
                 "Check that this is the right file.",
             );
             return builder.finish(true);
@@ -114,7 +120,11 @@ impl Builder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.refuse(position, "a second document begins here".to_owned(), "Keep one cluster per file.");
+                    self.refuse(
+                        position,
+                        "a second document begins here".to_owned(),
+                        "Keep one cluster per file.",
+                    );
                     return false;
                 }
             }
@@ -138,7 +148,11 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close_collection(),
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.refuse(position, "an alias stands here".to_owned(), "Write the value itself.");
+                self.refuse(
+                    position,
+                    "an alias stands here".to_owned(),
+                    "Write the value itself.",
+                );
                 self.close(Node {
                     position,
                     value: Value::Scalar {
@@ -162,10 +176,18 @@ impl Builder {
 
     fn refuse_properties(&mut self, position: Position, anchor: usize, tagged: bool) {
         if anchor != 0 {
-            self.refuse(position, "an anchor stands here".to_owned(), "Write each value where it belongs.");
+            self.refuse(
+                position,
+                "an anchor stands here".to_owned(),
+                "Write each value where it belongs.",
+            );
         }
         if tagged {
-            self.refuse(position, "a tag stands here".to_owned(), "Write the value without its tag.");
+            self.refuse(
+                position,
+                "a tag stands here".to_owned(),
+                "Write the value without its tag.",
+            );
         }
     }
 
@@ -244,7 +266,11 @@ mod tests {
     #[test]
     fn aliases_tags_and_deep_nests_are_refused_with_their_place() {
         let tree = Tree::read("a: &x 1\nb: *x\nc: !!str 2\n");
-        let lines: Vec<_> = tree.problems.iter().map(|problem| problem.position.line).collect();
+        let lines: Vec<_> = tree
+            .problems
+            .iter()
+            .map(|problem| problem.position.line)
+            .collect();
         assert_eq!(lines, [1, 2, 3]);
         let deep = Tree::read(&"[".repeat(40));
         assert!(deep.truncated);
