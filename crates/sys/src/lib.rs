@@ -9,5 +9,6 @@ pub mod clock;
 pub mod detach;
 pub mod entropy;
 pub mod interfaces;
+pub mod packet;
 pub mod pidfd;
 pub mod realtime;

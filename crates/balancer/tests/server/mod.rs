@@ -1,0 +1,174 @@
+//! A tiny backend: answers GET like an apiserver's `/readyz`, tells its name to whoever asks
+//! `who\n`, and echoes all else until the client has no more.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use khactl_balancer::{
+    BackendConfig, Balancer, BalancerConfig, BalancerStatus, HealthConfig, Method,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// Long enough for a machine whose cores are busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub ready: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    pub async fn start(name: &'static str, tls: Option<TlsAcceptor>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().expect("address"), name, tls).await
+    }
+
+    pub async fn start_at(
+        address: SocketAddr,
+        name: &'static str,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let ready = Arc::new(AtomicBool::new(true));
+        let mut tasks = JoinSet::new();
+        let state = ready.clone();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("accept");
+                let (state, tls) = (state.clone(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, name, state).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, name, state).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            ready,
+            tasks,
+        }
+    }
+
+    pub fn config(&self, host: &str) -> BackendConfig {
+        BackendConfig {
+            host: host.to_owned(),
+            address: self.address,
+        }
+    }
+
+    /// Ends the listener and every connection of it.
+    pub async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    name: &'static str,
+    ready: Arc<AtomicBool>,
+) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(read) = stream.read(&mut buffer).await {
+        let answer: Vec<u8> = match &buffer[..read] {
+            b"" => break,
+            b"who\n" => name.into(),
+            get if get.starts_with(b"GET /readyz ") => {
+                let status = if ready.load(Ordering::SeqCst) {
+                    "200 OK"
+                } else {
+                    "500 Internal Server Error"
+                };
+                format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok").into()
+            }
+            echo => echo.to_vec(),
+        };
+        if stream.write_all(&answer).await.is_err() {
+            break;
+        }
+    }
+    // The client may have gone first.
+    let _gone = stream.shutdown().await;
+}
+
+/// A port that was free a moment ago.
+pub async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    listener.local_addr().expect("address").port()
+}
+
+pub fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig {
+    BalancerConfig {
+        listeners: vec![SocketAddr::from(([127, 0, 0, 1], port))],
+        method: Method::RoundRobin,
+        health: HealthConfig {
+            period: Duration::from_millis(50),
+            timeout: Duration::from_secs(2),
+            ..HealthConfig::default()
+        },
+        backends,
+    }
+}
+
+/// Starts a balancer in the test's own runtime.
+pub fn run(config: BalancerConfig) -> (Balancer, JoinSet<()>) {
+    let (balancer, task) = Balancer::new();
+    balancer.apply(config);
+    let mut owner = JoinSet::new();
+    owner.spawn(task.run());
+    (balancer, owner)
+}
+
+/// Waits until the status is as wanted; panics with the last one if it never is.
+pub async fn until(balancer: &Balancer, wanted: impl Fn(&BalancerStatus) -> bool) {
+    let reached = timeout(PATIENCE, async {
+        while !wanted(&balancer.status()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    if reached.await.is_err() {
+        panic!("never reached; the last status: {:#?}", balancer.status());
+    }
+}
+
+pub async fn until_healthy(balancer: &Balancer, count: usize) {
+    until(balancer, |status| {
+        status.backends.iter().filter(|b| b.healthy).count() == count
+    })
+    .await;
+}
+
+/// Connects once something listens there.
+pub async fn connect(port: u16) -> TcpStream {
+    timeout(PATIENCE, async {
+        loop {
+            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
+                return stream;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("nobody listens")
+}
+
+/// The name of the backend behind the balancer.
+pub async fn who(stream: &mut TcpStream) -> std::io::Result<String> {
+    stream.write_all(b"who\n").await?;
+    let mut name = vec![0; 16];
+    let read = timeout(PATIENCE, stream.read(&mut name)).await??;
+    Ok(String::from_utf8_lossy(&name[..read]).into_owned())
+}
