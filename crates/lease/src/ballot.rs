@@ -13,7 +13,11 @@ pub struct Ballot {
 
 impl Ballot {
     /// Lower than every real ballot.
-    pub const NONE: Self = Self { round: 0, host: 0, incarnation: 0 };
+    pub const NONE: Self = Self {
+        round: 0,
+        host: 0,
+        incarnation: 0,
+    };
 
     /// True unless this is [`Ballot::NONE`].
     pub fn is_some(self) -> bool {

@@ -58,7 +58,9 @@ impl Configuration {
             return Err(ConfigurationError::NoMembers);
         }
         if members.len() > MEMBERS_MAX {
-            return Err(ConfigurationError::TooManyMembers { count: members.len() });
+            return Err(ConfigurationError::TooManyMembers {
+                count: members.len(),
+            });
         }
         for (place, member) in members.iter().enumerate() {
             if member.id == 0 {
@@ -70,7 +72,11 @@ impl Configuration {
         }
         let mut all = [Member::default(); MEMBERS_MAX];
         all[..members.len()].copy_from_slice(members);
-        Ok(Self { epoch, count: members.len(), members: all })
+        Ok(Self {
+            epoch,
+            count: members.len(),
+            members: all,
+        })
     }
 
     /// The epoch; 0 only before the first feed.
@@ -93,12 +99,16 @@ impl Configuration {
     }
 
     pub(crate) fn is_proposer(&self, id: u64) -> bool {
-        self.members().iter().any(|member| member.id == id && member.proposer)
+        self.members()
+            .iter()
+            .any(|member| member.id == id && member.proposer)
     }
 
     /// How many proposers come before `id`, not counting `gone`, who is being replaced.
     pub(crate) fn rank(&self, id: u64, gone: u64) -> u64 {
-        let Some(own) = self.members().iter().find(|member| member.id == id) else { return 0 };
+        let Some(own) = self.members().iter().find(|member| member.id == id) else {
+            return 0;
+        };
         let before = self
             .members()
             .iter()
@@ -110,10 +120,12 @@ impl Configuration {
     /// True if `other` names the same hosts in the same roles; preferences may differ.
     pub(crate) fn same_voters(&self, other: &Self) -> bool {
         self.count == other.count
-            && self
-                .members()
-                .iter()
-                .all(|member| other.members().iter().any(|m| m.id == member.id && m.proposer == member.proposer))
+            && self.members().iter().all(|member| {
+                other
+                    .members()
+                    .iter()
+                    .any(|m| m.id == member.id && m.proposer == member.proposer)
+            })
     }
 }
 
@@ -122,22 +134,42 @@ mod tests {
     use super::*;
 
     fn member(id: u64, preference: u8) -> Member {
-        Member { id, preference, proposer: true }
+        Member {
+            id,
+            preference,
+            proposer: true,
+        }
     }
 
     #[test]
     fn impossible_configurations_are_refused() {
-        assert_eq!(Configuration::new(0, &[member(1, 0)]), Err(ConfigurationError::NoEpoch));
-        assert_eq!(Configuration::new(1, &[]), Err(ConfigurationError::NoMembers));
-        assert_eq!(Configuration::new(1, &[member(0, 0)]), Err(ConfigurationError::HostZero));
-        assert_eq!(Configuration::new(1, &[member(4, 0), member(4, 1)]), Err(ConfigurationError::Twice { id: 4 }));
+        assert_eq!(
+            Configuration::new(0, &[member(1, 0)]),
+            Err(ConfigurationError::NoEpoch)
+        );
+        assert_eq!(
+            Configuration::new(1, &[]),
+            Err(ConfigurationError::NoMembers)
+        );
+        assert_eq!(
+            Configuration::new(1, &[member(0, 0)]),
+            Err(ConfigurationError::HostZero)
+        );
+        assert_eq!(
+            Configuration::new(1, &[member(4, 0), member(4, 1)]),
+            Err(ConfigurationError::Twice { id: 4 })
+        );
         let ten: Vec<_> = (1..=10).map(|id| member(id, 0)).collect();
-        assert_eq!(Configuration::new(1, &ten), Err(ConfigurationError::TooManyMembers { count: 10 }));
+        assert_eq!(
+            Configuration::new(1, &ten),
+            Err(ConfigurationError::TooManyMembers { count: 10 })
+        );
     }
 
     #[test]
     fn rank_goes_by_preference_then_id_and_skips_the_host_being_replaced() {
-        let configuration = Configuration::new(1, &[member(1, 1), member(2, 1), member(3, 0)]).expect("valid");
+        let configuration =
+            Configuration::new(1, &[member(1, 1), member(2, 1), member(3, 0)]).expect("valid");
         let ranks = |gone| [1, 2, 3].map(|id| configuration.rank(id, gone));
         assert_eq!(ranks(0), [1, 2, 0]);
         assert_eq!(ranks(3), [0, 1, 0]);
@@ -150,6 +182,9 @@ mod tests {
             let members: Vec<_> = (1..=n).map(|id| member(id, 0)).collect();
             Configuration::new(1, &members).expect("valid").majority()
         };
-        assert_eq!((1..=9).map(of).collect::<Vec<_>>(), [1, 2, 2, 3, 3, 4, 4, 5, 5]);
+        assert_eq!(
+            (1..=9).map(of).collect::<Vec<_>>(),
+            [1, 2, 2, 3, 3, 4, 4, 5, 5]
+        );
     }
 }

@@ -1,54 +1,58 @@
 //! The rules whose absence the simulation must notice. In shipped code every one of them is on, and is no choice.
 
-/// Which rules are kept.
+/// Which rules are kept: all.
 #[cfg(not(test))]
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules;
 
-#[cfg(not(test))]
-macro_rules! rule {
-    ($($name:ident),*) => { impl Rules { $(pub(crate) const fn $name(self) -> bool { true })* } };
-}
-
-/// Which rules are kept: the negative controls switch one off.
+/// Which rules are kept: a negative control switches one off.
 #[cfg(test)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     off: &'static str,
 }
 
-#[cfg(test)]
-impl Default for Rules {
-    fn default() -> Self {
-        Self { off: "" }
+#[cfg(not(test))]
+impl Rules {
+    pub(crate) const fn all() -> Self {
+        Self
     }
 }
 
 #[cfg(test)]
 impl Rules {
+    pub(crate) const fn all() -> Self {
+        Self { off: "" }
+    }
+
     /// All rules but this one.
     pub(crate) fn without(off: &'static str) -> Self {
         Self { off }
     }
 }
 
-#[cfg(test)]
-macro_rules! rule {
-    ($($name:ident),*) => {
-        impl Rules { $(pub(crate) fn $name(self) -> bool { self.off != stringify!($name) })* }
-        /// Every rule that can be switched off.
-        pub(crate) const ALL: &[&str] = &[$(stringify!($name)),*];
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        #[cfg(not(test))]
+        impl Rules { $($(#[$doc])* pub(crate) const fn $name(self) -> bool { true })* }
+        #[cfg(test)]
+        impl Rules { $($(#[$doc])* pub(crate) fn $name(self) -> bool { self.off != stringify!($name) })* }
     };
 }
 
-rule!(
+rules!(
+    /// A3 and the promise of A5.
     lock_check,
+    /// A5.
     expiry_never_shrinks,
+    /// A6.
     exact_release,
+    /// Only an accepted with a propose's own seq counts for it (P5).
     seq_echo,
+    /// The deadline counts from before the sending, not from the answer (P5).
     deadline_from_sending,
-    dead_ballot,
-    close_before_release,
+    /// A8 without a record.
     silence,
-    silence_in_record
+    /// A8 with a record that was written during the silence.
+    silence_in_record,
 );
