@@ -1,5 +1,36 @@
 //! Pure decisions: (spec, cluster state, host facts, now) -> effects, status and the next
 //! wake-up. One file per component; never reads a clock, a file or the network, and keeps no
 //! state of its own.
+//!
+//! [`plan_host`] says what one host has to do for itself, [`plan_cluster`] what the leader has
+//! to do for all. Both are level-triggered: they compare what is with what should be, so that
+//! an effect which was lost or carried out twice does no harm.
 
 pub mod effect;
+
+mod apiserver;
+mod component;
+mod controller_manager;
+mod cx;
+mod digest;
+mod etcd;
+mod flags;
+mod host_plan;
+mod khavip;
+mod membership;
+mod pki;
+pub mod problem;
+mod process;
+mod registry;
+mod scheduler;
+
+pub use component::{Component, Plan, Status};
+pub use cx::{Cx, Paths};
+pub use digest::{digest, feed_digest, sha256_hex};
+pub use host_plan::{HostPlan, plan_host};
+pub use khavip::vip_feed;
+pub use membership::{
+    ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, fence_majority, plan_cluster,
+};
+pub use pki::{LeafPlace, Watched, watched};
+pub use registry::components;

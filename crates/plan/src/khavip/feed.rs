@@ -1,0 +1,114 @@
+//! What khavip is told: who takes part in the lease, where the address is put, and what stands
+//! behind the balancer. The lease's key is added by the executor, which can open it.
+
+use khactl_model::spec::Mode;
+use khactl_model::state::{EtcdStage, Host, Role};
+use std::net::SocketAddr;
+
+use crate::cx::Cx;
+use crate::effect::{Backend, Health, LeaseMember, VipFeed};
+
+/// The whole desired state of this host's khavip.
+pub fn vip_feed(cx: &Cx<'_>) -> VipFeed {
+    let spec = cx.spec;
+    VipFeed {
+        cluster_id: cx
+            .state
+            .cluster
+            .as_ref()
+            .map_or_else(String::new, |cluster| cluster.id.clone()),
+        host_id: cx.host.id,
+        address: cx.host.address,
+        epoch: cx.state.lease.epoch,
+        confirmed: cx.facts.confirmed,
+        members: members(cx),
+        lease_ms: spec.vip.lease_ms(),
+        vips: spec.vip.addresses.iter().map(ToString::to_string).collect(),
+        interface: spec.vip.interface.to_string(),
+        port: spec.balancer.port,
+        method: spec.balancer.method.name().to_owned(),
+        backends: backends(cx),
+        health: health(cx),
+    }
+}
+
+fn members(cx: &Cx<'_>) -> Vec<LeaseMember> {
+    let mut members: Vec<LeaseMember> = cx
+        .state
+        .lease
+        .members
+        .iter()
+        .filter_map(|id| cx.state.host_by_id(*id))
+        .map(|host| LeaseMember {
+            host_id: host.id,
+            address: host.agent_address(),
+            preference: preference(cx, host),
+            proposer: host.role != Role::Witness,
+        })
+        .collect();
+    members.sort_by_key(|member| member.host_id);
+    members
+}
+
+/// The host's place in the spec's list; after all of them where it is not named.
+fn preference(cx: &Cx<'_>, host: &Host) -> u8 {
+    let place = cx
+        .spec
+        .vip
+        .preference
+        .iter()
+        .position(|name| *name == host.name);
+    place.map_or(u8::MAX, |place| {
+        u8::try_from(place).map_or(u8::MAX - 1, |place| place.min(u8::MAX - 1))
+    })
+}
+
+fn backends(cx: &Cx<'_>) -> Vec<Backend> {
+    let control_plane = &cx.spec.control_plane;
+    let listed = control_plane
+        .external
+        .as_ref()
+        .map_or(&[][..], |external| &external.backends);
+    if !listed.is_empty() {
+        return listed
+            .iter()
+            .map(|address| Backend {
+                host: address.to_string(),
+                address: *address,
+            })
+            .collect();
+    }
+    let external = control_plane.mode == Mode::External;
+    cx.state
+        .hosts
+        .values()
+        .filter(|host| host.role == Role::ControlPlane)
+        .filter(|host| external || host.etcd.stage == EtcdStage::Voter)
+        .map(|host| Backend {
+            host: host.name.clone(),
+            address: SocketAddr::new(host.address, control_plane.api_server.port),
+        })
+        .collect()
+}
+
+fn health(cx: &Cx<'_>) -> Health {
+    let health = &cx.spec.balancer.health;
+    let ca_pem = if cx.managed() {
+        cx.state
+            .authorities
+            .get("kubernetes")
+            .map_or_else(String::new, |authority| authority.certificate_pem.clone())
+    } else {
+        // Another's authority is not in our state.
+        String::new()
+    };
+    Health {
+        scheme: health.scheme.name().to_owned(),
+        path: health.path.clone(),
+        ca_pem,
+        period_ms: health.period_ms,
+        timeout_ms: health.timeout_ms,
+        rise: u32::from(health.rise),
+        fall: u32::from(health.fall),
+    }
+}

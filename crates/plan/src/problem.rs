@@ -1,0 +1,24 @@
+//! The codes of the problems that planning finds; each has a page in `docs/errors/`.
+
+/// etcd's data folder was in service and holds no member any more.
+pub const ETCD_DATA_LOST: &str = "KHA3001";
+/// A process ends again and again soon after its start.
+pub const KEEPS_ENDING: &str = "KHA3002";
+/// An even number of hosts.
+pub const EVEN_HOSTS: &str = "KHA3003";
+/// A host is recorded as an etcd member, and etcd does not know it.
+pub const ETCD_MEMBER_UNKNOWN: &str = "KHA3004";
+/// A member of etcd belongs to no host.
+pub const ETCD_MEMBER_FOREIGN: &str = "KHA3005";
+/// A certificate of this host has ended.
+pub const CERTIFICATE_ENDED: &str = "KHA3006";
+
+/// Every code, for the documentation's completeness test.
+pub const ALL: [&str; 6] = [
+    ETCD_DATA_LOST,
+    KEEPS_ENDING,
+    EVEN_HOSTS,
+    ETCD_MEMBER_UNKNOWN,
+    ETCD_MEMBER_FOREIGN,
+    CERTIFICATE_ENDED,
+];
