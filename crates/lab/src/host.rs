@@ -1,0 +1,510 @@
+//! One host of a lab.
+//!
+//! ```text
+//!   off ── start ──▶ on ◀── resume ── pause ──▶ paused
+//!    ▲               │                            │
+//!    └── stop, kill ─┴──────────── kill ──────────┘
+//! ```
+//!
+//! It holds no state of its own: whether a host is on is read from the kernel, so that any
+//! process may work on any lab.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::HostCgroup;
+use crate::error::{LabError, Result};
+use crate::folders::{Folders, folder};
+use crate::layout::{HostLayout, NETNS_DIR};
+use crate::processes::{Process, all_in, identity, namespace};
+use crate::programs::{PROGRAMS_DIR, Programs};
+use crate::switch::Switch;
+use crate::{deadline, tool};
+
+/// The mounts and the first process of a host.
+const BOOT: &str = include_str!("boot.sh");
+
+/// What the first process waits for.
+const IDLE: &str = "lab-idle";
+
+/// Where a host's own folders are mounted; the machine gets them empty.
+const MOUNT_POINTS: [&str; 4] = [
+    "/var/lib/khactl",
+    "/var/log/khactl",
+    "/run/khactl",
+    "/opt/khactl",
+];
+
+/// From the start of `khad` until it listens. It opens RocksDB first; a busy machine takes seconds.
+const AGENT_START: Duration = Duration::from_secs(20);
+
+/// The kernel ends SIGKILLed processes in milliseconds; this is for a machine that is swapping.
+const KILL: Duration = Duration::from_secs(10);
+
+/// How much of an agent's log an error shows, in lines.
+const LOG_LINES_MAX: usize = 20;
+
+/// Is a host's power on?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// Its processes run.
+    On,
+    /// None of its processes gets the processor; its addresses stay.
+    Paused,
+    /// Nothing of it is there but its disk.
+    Off,
+}
+
+/// One host, or the client machine.
+#[derive(Debug, Clone)]
+pub struct LabHost {
+    layout: HostLayout,
+    folders: Folders,
+    state_dir: PathBuf,
+    switch: Switch,
+    programs: Arc<Programs>,
+    /// The client has no agent.
+    agent: bool,
+}
+
+impl LabHost {
+    pub(crate) fn new(
+        layout: HostLayout,
+        state_dir: &Path,
+        switch: &Switch,
+        programs: &Arc<Programs>,
+        agent: bool,
+    ) -> Self {
+        Self {
+            folders: Folders::new(&layout.disk),
+            layout,
+            state_dir: state_dir.to_owned(),
+            switch: switch.clone(),
+            programs: Arc::clone(programs),
+            agent,
+        }
+    }
+
+    /// `cp1`, … or `client`.
+    pub fn name(&self) -> &str {
+        &self.layout.name
+    }
+
+    /// Its address on `eth0`.
+    pub fn address(&self) -> Ipv4Addr {
+        self.layout.address
+    }
+
+    /// Names, addresses and paths.
+    pub fn layout(&self) -> &HostLayout {
+        &self.layout
+    }
+
+    /// Its `/var/lib/khactl`, as a path on the machine.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folders.data()
+    }
+
+    /// Its `/var/log/khactl`, as a path on the machine.
+    pub fn log_dir(&self) -> PathBuf {
+        self.folders.log()
+    }
+
+    /// Its `/etc/khactl`, as a path on the machine.
+    pub fn etc_dir(&self) -> PathBuf {
+        self.folders.etc()
+    }
+
+    /// Its root folder with all its mounts, as a path on the machine; for as long as it is on.
+    pub fn root_dir(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root", self.init()?.pid)))
+    }
+
+    /// Its `/run/khactl`, as a path on the machine; for as long as it is on.
+    pub fn run_dir(&self) -> Result<PathBuf> {
+        Ok(self.root_dir()?.join("run/khactl"))
+    }
+
+    /// On, off or paused at this moment.
+    pub fn power(&self) -> Power {
+        match self.init() {
+            Err(_) => Power::Off,
+            Ok(init)
+                if init.is_stopped() || self.cgroup().is_some_and(|cgroup| cgroup.is_frozen()) =>
+            {
+                Power::Paused
+            }
+            Ok(_) => Power::On,
+        }
+    }
+
+    /// Boots the host, if it is off, and starts its agent, if it has one and the lab was given
+    /// programs; returns when the agent listens on its socket.
+    pub fn start(&self) -> Result<()> {
+        self.boot()?;
+        if self.agent && self.programs.programs.is_some() {
+            self.start_agent()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Power, link and folders, without an agent. Nothing happens on a host that is on.
+    pub fn boot(&self) -> Result<()> {
+        if self.init().is_ok() {
+            return Ok(());
+        }
+        self.kill()?;
+        self.folders.create()?;
+        for point in MOUNT_POINTS {
+            folder(Path::new(point), 0o755)?;
+        }
+        tool::run("ip", &["netns", "add", &self.layout.netns])?;
+        self.switch.plug(&self.layout)?;
+        let pid = self.start_init()?;
+        let file = self.pid_file();
+        fs::write(&file, pid).map_err(LabError::file("write", &file))
+    }
+
+    /// Starts `khad` on a host that is on, if none runs; returns when it listens on its socket.
+    pub fn start_agent(&self) -> Result<()> {
+        if self.processes_named("khad").is_empty() {
+            let mut start = self.exec("sh")?;
+            start
+                .args([
+                    "-c",
+                    r#"setsid "$@" </dev/null >>/var/log/khactl/khad.log 2>&1 &"#,
+                    "sh",
+                ])
+                .arg(format!("{PROGRAMS_DIR}/khad"))
+                .args([
+                    "--host-name",
+                    self.name(),
+                    "--advertise-address",
+                    &self.address().to_string(),
+                ])
+                .args(&self.programs.agent_args)
+                .stdin(Stdio::null());
+            start.status().map_err(|source| LabError::Spawn {
+                program: "nsenter".to_owned(),
+                source,
+            })?;
+        }
+        let socket = self.run_dir()?.join("khad.sock");
+        let listening = || Ok(UnixStream::connect(&socket).is_ok().then_some(()));
+        deadline::until("khad listens", AGENT_START, listening).map_err(|_| LabError::AgentStart {
+            host: self.name().to_owned(),
+            within_ms: AGENT_START.as_millis(),
+            log: self.log_end("khad"),
+        })
+    }
+
+    /// The orderly way down: SIGTERM to `khad`, then to `khavip` (which hands the VIP over while
+    /// the network is up), then to all others, each with `grace`; then the power goes.
+    pub fn stop(&self, grace: Duration) -> Result<()> {
+        if self.power() != Power::On {
+            return self.kill();
+        }
+        for name in ["khad", "khavip"] {
+            self.end(grace, |process| process.name == name)?;
+        }
+        self.end(grace, |_| true)?;
+        self.kill()
+    }
+
+    /// A power cut: the port goes down first, then every process dies at once, then the
+    /// addresses and the tmpfs are gone. The disk stays. Nothing happens on a host that is off.
+    pub fn kill(&self) -> Result<()> {
+        let Some(netns) = identity(&self.netns_file()) else {
+            return self.forget();
+        };
+        // A port that is missing is one that an interrupted boot never plugged.
+        let plugged = self.switch.port_down(self.name()).is_ok();
+        if let Ok(init) = self.init() {
+            // The first process takes all others of the host with it.
+            init.signal(Signal::KILL);
+        }
+        deadline::until(
+            &format!("all processes of {} are dead", self.name()),
+            KILL,
+            || {
+                let left = all_in("net", netns);
+                left.iter().for_each(|process| process.signal(Signal::KILL));
+                Ok(left.is_empty().then_some(()))
+            },
+        )?;
+        if plugged {
+            self.switch.unplug(self.name())?;
+        }
+        tool::run("ip", &["netns", "del", &self.layout.netns])?;
+        self.forget()
+    }
+
+    /// Stops every process where it stands, as a machine that hangs; its addresses stay and its
+    /// kernel still answers. Where there is no cgroup to freeze, the processes stop one by one.
+    pub fn pause(&self) -> Result<()> {
+        let init = self.init()?;
+        match self.cgroup() {
+            Some(cgroup) => cgroup.freeze(),
+            None => self.signal_everything(&init, Signal::STOP),
+        }
+    }
+
+    /// Lets a paused host go on.
+    pub fn resume(&self) -> Result<()> {
+        let init = self.init()?;
+        match self.cgroup() {
+            Some(cgroup) => cgroup.thaw(),
+            None => self.signal_everything(&init, Signal::CONT),
+        }
+    }
+
+    /// A command that will run inside the host; add arguments, environment and pipes as to any
+    /// other. `khad`'s programs and the bundle come first in its PATH. It dies when the process
+    /// that waits for it is killed; other signals go by [`LabHost::signal`].
+    pub fn exec(&self, program: &str) -> Result<Command> {
+        let init = self.init()?;
+        let mut command = Command::new("sh");
+        // The shell is replaced by nsenter once it is in the host's cgroup.
+        command.args([
+            "-c",
+            r#"[ -z "$1" ] || echo 0 >"$1"; shift; exec nsenter "$@""#,
+            "sh",
+        ]);
+        command.arg(
+            self.cgroup()
+                .map(|cgroup| cgroup.procs_file())
+                .unwrap_or_default(),
+        );
+        command.args([
+            "--target",
+            &init.pid.to_string(),
+            "--net",
+            "--mount",
+            "--uts",
+            "--pid",
+        ]);
+        command.args(["--", "setpriv", "--pdeathsig", "KILL", "--", program]);
+        command.env("PATH", self.programs.path_variable());
+        Ok(command)
+    }
+
+    /// All processes of the host but its first one and its idle child; none if it is off.
+    pub fn processes(&self) -> Vec<Process> {
+        let Ok(init) = self.init() else {
+            return Vec::new();
+        };
+        self.everything(&init)
+            .into_iter()
+            .filter(|process| process.pid != init.pid && process.name != IDLE)
+            .collect()
+    }
+
+    /// The processes whose program has this name.
+    pub fn processes_named(&self, name: &str) -> Vec<Process> {
+        self.processes()
+            .into_iter()
+            .filter(|process| process.name == name)
+            .collect()
+    }
+
+    /// Sends a signal to all processes whose program has this name; gives their number.
+    pub fn signal(&self, name: &str, signal: Signal) -> usize {
+        let named = self.processes_named(name);
+        named.iter().for_each(|process| process.signal(signal));
+        named.len()
+    }
+
+    /// Every address on its `eth0` at this moment, the VIP too if it holds it; none if it is off.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        if self.init().is_err() {
+            return Ok(Vec::new());
+        }
+        let listed = tool::run(
+            "ip",
+            &[
+                "-n",
+                &self.layout.netns,
+                "-o",
+                "addr",
+                "show",
+                "dev",
+                "eth0",
+            ],
+        )?;
+        Ok(listed.lines().filter_map(address_in).collect())
+    }
+
+    /// The last lines of one of its logs, for messages.
+    pub fn log_end(&self, component: &str) -> String {
+        let text = fs::read(self.log_dir().join(format!("{component}.log"))).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
+    }
+
+    /// Starts the first process in namespaces of its own; gives its number on the machine.
+    fn start_init(&self) -> Result<String> {
+        let cgroup = HostCgroup::create(&self.layout.netns).map(|cgroup| cgroup.procs_file());
+        let path_of = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
+        let spawn_error = |source| LabError::Spawn {
+            program: "sh".to_owned(),
+            source,
+        };
+        let enter = r#"[ -z "$1" ] || echo 0 >"$1"; shift; exec setsid --fork nsenter "$@" 2>&1"#;
+        let mut boot = Command::new("sh")
+            .args(["-c", enter, "sh"])
+            .arg(cgroup.unwrap_or_default())
+            .arg(format!("--net={}", self.netns_file().display()))
+            .args(["--", "unshare", "--mount", "--uts", "--pid", "--fork"])
+            .args(["--propagation", "private", "--"])
+            .args(["bash", "-c", BOOT, "lab-init", self.name()])
+            .arg(&self.layout.disk)
+            .args([
+                path_of(&self.programs.programs),
+                path_of(&self.programs.bundle),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(spawn_error)?;
+        // Not until the end of the pipe: the parent of the first process holds it until the power
+        // cut. A boot that fails closes it.
+        let output = boot.stdout.take().map(BufReader::new);
+        let mut said = Vec::new();
+        for line in output.into_iter().flat_map(BufRead::lines) {
+            let line = line.map_err(spawn_error)?;
+            if let Some(pid) = line.strip_prefix("ready ") {
+                // `setsid` has forked and gone: the host has no parent here.
+                boot.wait().map_err(spawn_error)?;
+                return Ok(pid.to_owned());
+            }
+            said.push(line);
+        }
+        boot.wait().map_err(spawn_error)?;
+        Err(LabError::Boot {
+            host: self.name().to_owned(),
+            output: said.join("; "),
+        })
+    }
+
+    /// SIGTERM to the chosen processes, and the time to end. Those that do not end lose power
+    /// with the rest.
+    fn end(&self, grace: Duration, chosen: impl Fn(&Process) -> bool) -> Result<()> {
+        let ending: Vec<_> = self.processes().into_iter().filter(chosen).collect();
+        ending
+            .iter()
+            .for_each(|process| process.signal(Signal::TERM));
+        let ended = || {
+            Ok(ending
+                .iter()
+                .all(|process| !process.is_running())
+                .then_some(()))
+        };
+        match deadline::until("processes end", grace, ended) {
+            Err(LabError::Deadline { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The first process, if the host is on.
+    fn init(&self) -> Result<Process> {
+        let off = || LabError::HostOff {
+            host: self.name().to_owned(),
+        };
+        let text = fs::read_to_string(self.pid_file()).map_err(|_| off())?;
+        let pid: u32 = text.trim().parse().map_err(|_| off())?;
+        // A number from before a crash may be another process by now.
+        let netns = identity(&self.netns_file()).ok_or_else(off)?;
+        if namespace(pid, "net") == Some(netns) {
+            Ok(Process {
+                pid,
+                name: "lab-init".to_owned(),
+            })
+        } else {
+            Err(off())
+        }
+    }
+
+    fn everything(&self, init: &Process) -> Vec<Process> {
+        namespace(init.pid, "pid")
+            .map(|pids| all_in("pid", pids))
+            .unwrap_or_default()
+    }
+
+    fn signal_everything(&self, init: &Process, signal: Signal) -> Result<()> {
+        let settled = || {
+            let all = self.everything(init);
+            all.iter().for_each(|process| process.signal(signal));
+            Ok(all
+                .iter()
+                .all(|process| process.is_stopped() == (signal == Signal::STOP))
+                .then_some(()))
+        };
+        deadline::until(
+            &format!("all processes of {} have stopped or gone on", self.name()),
+            KILL,
+            settled,
+        )
+    }
+
+    fn cgroup(&self) -> Option<HostCgroup> {
+        HostCgroup::open(&self.layout.netns)
+    }
+
+    fn netns_file(&self) -> PathBuf {
+        Path::new(NETNS_DIR).join(&self.layout.netns)
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.pid", self.name()))
+    }
+
+    /// What is left of a host without power: its cgroup and the number of its first process.
+    fn forget(&self) -> Result<()> {
+        if let Some(cgroup) = self.cgroup() {
+            cgroup.remove()?;
+        }
+        match fs::remove_file(self.pid_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LabError::file("remove", self.pid_file())(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The address in one line of `ip -o addr`: `2: eth0    inet 10.77.0.11/24 brd …`.
+fn address_in(line: &str) -> Option<IpAddr> {
+    let mut fields = line
+        .split_whitespace()
+        .skip_while(|field| !matches!(*field, "inet" | "inet6"));
+    fields.nth(1)?.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_families_are_read_from_ips_lines() {
+        let four = "2: eth0    inet 10.77.0.100/32 scope global eth0\\       valid_lft 3sec preferred_lft 0sec";
+        let six = "2: eth0    inet6 fe80::6b:68ff:fe00:b/64 scope link \\       valid_lft forever";
+        assert_eq!(address_in(four), Some("10.77.0.100".parse().unwrap()));
+        assert_eq!(
+            address_in(six),
+            Some("fe80::6b:68ff:fe00:b".parse().unwrap())
+        );
+        assert_eq!(address_in("3: br0"), None);
+    }
+}
