@@ -9,8 +9,18 @@ read -r pid rest </proc/self/stat
 mount -t proc proc /proc
 echo "$host" >/proc/sys/kernel/hostname
 
+# The machine's /etc with this host's own changes over it, so that users that one host makes are not
+# the others'. A whole copy is slow while the disk is busy: only where it cannot carry an overlay.
+over="$disk/system-etc"
+mkdir -p "$over/changes" "$over/work"
+layers="lowerdir=/etc,upperdir=$over/changes,workdir=$over/work"
+if ! mount -t overlay -o "$layers" overlay /etc 2>/dev/null; then
+  [ -d "$over/copy" ] || { rm -rf "$over/new" && cp -a /etc "$over/new" && mv "$over/new" "$over/copy"; }
+  mount --bind "$over/copy" /etc
+fi
+mkdir -p /etc/khactl
+
 # The host's folders at the fixed paths. /run goes with the power, the others are its disk.
-mount --bind "$disk/system-etc" /etc
 mount --bind "$disk/etc" /etc/khactl
 mount --bind "$disk/data" /var/lib/khactl
 mount --bind "$disk/log" /var/log/khactl

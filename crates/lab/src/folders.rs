@@ -5,7 +5,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{LabError, Result};
-use crate::tool;
 
 /// The folders under `/var/lib/khactl-lab/<lab>/<host>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,28 +34,15 @@ impl Folders {
         self.root.join("etc")
     }
 
-    /// `/etc` of the host, a copy of the machine's: so users that one host makes are not the
-    /// others', as on real hosts.
-    pub(crate) fn system_etc(&self) -> PathBuf {
-        self.root.join("system-etc")
-    }
-
     /// Makes what is missing; a disk that is there stays as it is.
     pub(crate) fn create(&self) -> Result<()> {
-        // Copies of the machine's secrets lie below: nobody else may pass.
+        // The machine's secrets may lie below: nobody else may pass.
         folder(&self.root, 0o700)?;
         folder(&self.data(), 0o711)?;
         folder(&self.log(), 0o755)?;
         folder(&self.etc(), 0o755)?;
-        let system_etc = self.system_etc();
-        if !system_etc.exists() {
-            let copying = self.root.join("system-etc.new");
-            remove(&copying)?;
-            tool::run("cp", &["-a", "/etc", &copying.to_string_lossy()])?;
-            folder(&copying.join("khactl"), 0o755)?;
-            fs::rename(&copying, &system_etc).map_err(LabError::file("name", &system_etc))?;
-        }
-        Ok(())
+        // The host's changes to `/etc`; the boot fills it.
+        folder(&self.root.join("system-etc"), 0o755)
     }
 }
 

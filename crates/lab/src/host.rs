@@ -152,7 +152,7 @@ impl LabHost {
     /// programs; returns when the agent listens on its socket.
     pub fn start(&self) -> Result<()> {
         self.boot()?;
-        if self.agent && self.programs.programs.is_some() {
+        if self.agent && self.programs.dir.is_some() {
             self.start_agent()
         } else {
             Ok(())
@@ -239,7 +239,9 @@ impl LabHost {
             KILL,
             || {
                 let left = all_in("net", netns);
-                left.iter().for_each(|process| process.signal(Signal::KILL));
+                for process in &left {
+                    process.signal(Signal::KILL);
+                }
                 Ok(left.is_empty().then_some(()))
             },
         )?;
@@ -304,7 +306,7 @@ impl LabHost {
         let Ok(init) = self.init() else {
             return Vec::new();
         };
-        self.everything(&init)
+        everything(&init)
             .into_iter()
             .filter(|process| process.pid != init.pid && process.name != IDLE)
             .collect()
@@ -321,7 +323,9 @@ impl LabHost {
     /// Sends a signal to all processes whose program has this name; gives their number.
     pub fn signal(&self, name: &str, signal: Signal) -> usize {
         let named = self.processes_named(name);
-        named.iter().for_each(|process| process.signal(signal));
+        for process in &named {
+            process.signal(signal);
+        }
         named.len()
     }
 
@@ -370,10 +374,7 @@ impl LabHost {
             .args(["--propagation", "private", "--"])
             .args(["bash", "-c", BOOT, "lab-init", self.name()])
             .arg(&self.layout.disk)
-            .args([
-                path_of(&self.programs.programs),
-                path_of(&self.programs.bundle),
-            ])
+            .args([path_of(&self.programs.dir), path_of(&self.programs.bundle)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -402,9 +403,9 @@ impl LabHost {
     /// with the rest.
     fn end(&self, grace: Duration, chosen: impl Fn(&Process) -> bool) -> Result<()> {
         let ending: Vec<_> = self.processes().into_iter().filter(chosen).collect();
-        ending
-            .iter()
-            .for_each(|process| process.signal(Signal::TERM));
+        for process in &ending {
+            process.signal(Signal::TERM);
+        }
         let ended = || {
             Ok(ending
                 .iter()
@@ -436,16 +437,12 @@ impl LabHost {
         }
     }
 
-    fn everything(&self, init: &Process) -> Vec<Process> {
-        namespace(init.pid, "pid")
-            .map(|pids| all_in("pid", pids))
-            .unwrap_or_default()
-    }
-
     fn signal_everything(&self, init: &Process, signal: Signal) -> Result<()> {
         let settled = || {
-            let all = self.everything(init);
-            all.iter().for_each(|process| process.signal(signal));
+            let all = everything(init);
+            for process in &all {
+                process.signal(signal);
+            }
             Ok(all
                 .iter()
                 .all(|process| process.is_stopped() == (signal == Signal::STOP))
@@ -482,6 +479,13 @@ impl LabHost {
             _ => Ok(()),
         }
     }
+}
+
+/// The first process and all that live with it.
+fn everything(init: &Process) -> Vec<Process> {
+    namespace(init.pid, "pid")
+        .map(|pids| all_in("pid", pids))
+        .unwrap_or_default()
 }
 
 /// The address in one line of `ip -o addr`: `2: eth0    inet 10.77.0.11/24 brd …`.

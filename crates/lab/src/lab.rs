@@ -82,7 +82,7 @@ impl Lab {
         }
         Self::take_down(&name)?;
         let programs = Programs {
-            programs: options.programs_dir.as_deref().map(full).transpose()?,
+            dir: options.programs_dir.as_deref().map(full).transpose()?,
             bundle: options.bundle.as_deref().map(full).transpose()?,
             agent_args: options.agent_args,
         };
@@ -123,10 +123,10 @@ impl Lab {
         let Ok(entries) = fs::read_dir(layout::labs_dir()) else {
             return Vec::new();
         };
-        let named = |entry: fs::DirEntry| LabName::new(entry.file_name().to_str()?).ok();
+        let lab_of = |entry: fs::DirEntry| LabName::new(entry.file_name().to_str()?).ok();
         let mut names: Vec<_> = entries
             .flatten()
-            .filter_map(named)
+            .filter_map(lab_of)
             .filter(|name| LabState::read(name).is_ok())
             .collect();
         names.sort();
@@ -141,7 +141,9 @@ impl Lab {
             if let Some(wanted) = identity(&file) {
                 deadline::until(&format!("all processes in {netns} are dead"), KILL, || {
                     let left = all_in("net", wanted);
-                    left.iter().for_each(|process| process.signal(Signal::KILL));
+                    for process in &left {
+                        process.signal(Signal::KILL);
+                    }
                     Ok(left.is_empty().then_some(()))
                 })?;
             }

@@ -15,7 +15,7 @@ pub const BUNDLES_DIR: &str = "/opt/khactl/bundles";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Programs {
     /// The folder with `khad`, `khavip` and `khactl`.
-    pub(crate) programs: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// The folder of one bundle.
     pub(crate) bundle: Option<PathBuf>,
     /// Further arguments for every `khad`.
