@@ -25,7 +25,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWERS_MAX: usize = 16;
 /// How long the temporary certificate says it is valid; nobody judges its dates.
-const VALID_FOR: Duration = Duration::from_secs(3600);
+const VALID_FOR: Duration = Duration::from_hours(1);
 
 /// Calls `address` and checks that what answers owns the key whose SHA-256 (of the public
 /// key, in hex, with or without "sha256:") is given.

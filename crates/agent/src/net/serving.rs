@@ -59,12 +59,11 @@ where
             () = shutdown => None,
         }
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            drop(stop);
-            tokio::time::timeout(DRAIN, serving).await.unwrap_or(Ok(()))
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        drop(stop);
+        tokio::time::timeout(DRAIN, serving).await.unwrap_or(Ok(()))
     };
     ended.map_err(|source| NetError::Serve { at, source })
 }
