@@ -1,0 +1,62 @@
+# Every target installs what it needs, keeps it outside the repository (KHACTL_CACHE, by default
+# ~/.cache/khactl), says what it is doing, and is quick the second time.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup rocksdb kube build lab test verify fix bench soak sim
+
+ENV := source scripts/env
+NEXTEST := cargo nextest run --locked --workspace
+# Tests in these binaries need root, namespaces or whole control planes.
+PLAIN := not binary(/^(root|e2e)_/)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup:
+	@scripts/setup
+
+rocksdb: setup
+	@scripts/rocksdb
+
+kube: setup ## build Kubernetes 1.20.2 and fetch etcd and kubectl, as bundles in the cache
+	@scripts/kube
+
+build: rocksdb ## compile khad, khavip and khactl
+	@echo "build: khad, khavip, khactl"
+	@$(ENV); cargo build --locked --workspace --bins
+
+lab: build kube ## three hosts, one control plane: kill the holder and the leader, see the outage
+	@$(ENV); scripts/lab
+
+test: build kube ## every test, on the real programs (as root)
+	@[ "$$(id -u)" = 0 ] || { echo "test: needs root (namespaces, loop devices): use sudo, or 'make verify'" >&2; exit 1; }
+	@echo "test: everything"
+	@$(ENV); $(NEXTEST) --profile ci
+
+verify: rocksdb ## read-only checks: format, lints, dependencies, docs, tests that need no root
+	@scripts/setup verify
+	@echo "verify: format"
+	@$(ENV); cargo fmt --all --check
+	@echo "verify: lints"
+	@$(ENV); cargo clippy --locked --workspace --all-targets -- -D warnings
+	@echo "verify: dependencies"
+	@$(ENV); cargo deny --locked --log-level warn check bans licenses sources
+	@$(ENV); scripts/layers
+	@echo "verify: docs"
+	@$(ENV); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	@echo "verify: tests that need no root"
+	@$(ENV); $(NEXTEST) --profile ci -E '$(PLAIN)'
+
+fix: setup ## write what verify only checks: format, and the lints that can fix themselves
+	@$(ENV); cargo clippy --fix --workspace --all-targets --allow-dirty --allow-staged
+	@$(ENV); cargo fmt --all
+
+bench: build kube ## the figures, side by side with the same programs started by hand
+	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
+
+soak: build kube ## the long runs: a thousand crashes, every step killed, twenty host kills
+	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SECONDS=3600 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'
+
+sim: setup ## the lease's simulation, ten minutes of seeds
+	@$(ENV); KHACTL_SIM_SECONDS=$${KHACTL_SIM_SECONDS:-600} cargo nextest run --locked --profile soak -p khactl-lease --no-capture -E 'test(/^simulation::/)'
