@@ -46,6 +46,12 @@ impl CheckedRequest {
         if spki.algorithm.algorithm != OID_KEY_TYPE_EC_PUBLIC_KEY || curve != Some(OID_EC_P256) {
             return Err(refused("its key is not an ECDSA key on P-256"));
         }
+        // Signatures and points are whole bytes; a stray count of unused bits would pass unnoticed.
+        if request.signature_value.unused_bits != 0 || spki.subject_public_key.unused_bits != 0 {
+            return Err(refused(
+                "its key or its signature is not a number of whole bytes",
+            ));
+        }
         request
             .verify_signature()
             .map_err(|_| refused("it is not signed by its own key"))?;

@@ -1,5 +1,7 @@
 //! A kubeconfig with everything inside it: no file beside it is needed.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -66,7 +68,8 @@ fn quoted(text: &str) -> String {
                 quoted.push(character);
             }
             _ if character.is_control() => {
-                quoted.push_str(&format!("\\U{:08X}", u32::from(character)))
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\U{:08X}", u32::from(character));
             }
             _ => quoted.push(character),
         }
