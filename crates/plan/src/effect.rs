@@ -88,17 +88,6 @@ pub enum Content {
     AuthorityKey(&'static str),
     /// A sealed secret, unsealed by the executor.
     Secret(&'static str),
-    /// A kubeconfig: the certificate and key are read from these files by the executor.
-    Kubeconfig {
-        /// The API's URL.
-        server: String,
-        /// The user's name in it.
-        user: &'static str,
-        /// PEM file.
-        cert: String,
-        /// PEM file.
-        key: String,
-    },
 }
 
 /// A process as it is to run.
@@ -154,6 +143,8 @@ pub struct VipFeed {
 pub struct LeaseMember {
     /// Its id.
     pub host_id: u64,
+    /// Its name.
+    pub host: String,
     /// Its lease's address.
     pub address: SocketAddr,
     /// 0 is preferred most.

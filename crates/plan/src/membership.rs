@@ -69,7 +69,7 @@ pub fn plan_cluster(cx: &ClusterCx<'_>) -> Plan {
 fn problems(cx: &ClusterCx<'_>) -> Vec<Problem> {
     let mut problems = etcd::problems(cx);
     let hosts = cx.state.hosts.len();
-    if hosts > 0 && hosts % 2 == 0 {
+    if hosts > 0 && hosts.is_multiple_of(2) {
         let loses = (hosts - 1) / 2;
         problems.push(Problem {
             code: problem::EVEN_HOSTS.to_owned(),

@@ -41,6 +41,7 @@ fn members(cx: &Cx<'_>) -> Vec<LeaseMember> {
         .filter_map(|id| cx.state.host_by_id(*id))
         .map(|host| LeaseMember {
             host_id: host.id,
+            host: host.name.clone(),
             address: host.agent_address(),
             preference: preference(cx, host),
             proposer: host.role != Role::Witness,

@@ -102,8 +102,8 @@ pub(super) fn plan(cx: &Cx<'_>, places: &[LeafPlace]) -> Leaves {
             leaves.renewals.push(issue);
         } else {
             let left_ms = u64::try_from(due_s - cx.wall_s).unwrap_or(0) * 1000;
-            let due_ms = cx.now_ms.saturating_add(left_ms);
-            leaves.wake = Some(leaves.wake.map_or(due_ms, |wake| wake.min(due_ms)));
+            let wake = cx.now_ms.saturating_add(left_ms);
+            leaves.wake = Some(leaves.wake.map_or(wake, |other| other.min(wake)));
         }
     }
     leaves

@@ -1,0 +1,13 @@
+//! Planning seen from outside: properties over every component, and whole joins against hosts
+//! that only pretend.
+
+mod arguments;
+mod ending;
+mod etcd_data;
+mod fake;
+mod feeding;
+mod joining;
+mod keys;
+mod membership;
+mod needs;
+mod steadiness;
