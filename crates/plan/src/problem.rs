@@ -1,17 +1,17 @@
 //! The codes of the problems that planning finds; each has a page in `docs/errors/`.
 
 /// etcd's data folder was in service and holds no member any more.
-pub const ETCD_DATA_LOST: &str = "KHA3001";
+pub const ETCD_DATA_LOST: &str = "KHA3101";
 /// A process ends again and again soon after its start.
-pub const KEEPS_ENDING: &str = "KHA3002";
+pub const KEEPS_ENDING: &str = "KHA3102";
 /// An even number of hosts.
-pub const EVEN_HOSTS: &str = "KHA3003";
+pub const EVEN_HOSTS: &str = "KHA3103";
 /// A host is recorded as an etcd member, and etcd does not know it.
-pub const ETCD_MEMBER_UNKNOWN: &str = "KHA3004";
+pub const ETCD_MEMBER_UNKNOWN: &str = "KHA3104";
 /// A member of etcd belongs to no host.
-pub const ETCD_MEMBER_FOREIGN: &str = "KHA3005";
+pub const ETCD_MEMBER_FOREIGN: &str = "KHA3105";
 /// A certificate of this host has ended.
-pub const CERTIFICATE_ENDED: &str = "KHA3006";
+pub const CERTIFICATE_ENDED: &str = "KHA3106";
 
 /// Every code, for the documentation's completeness test.
 pub const ALL: [&str; 6] = [
