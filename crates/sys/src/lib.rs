@@ -11,4 +11,5 @@ pub mod entropy;
 pub mod interfaces;
 pub mod packet;
 pub mod pidfd;
+pub mod readable;
 pub mod realtime;

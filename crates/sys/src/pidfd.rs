@@ -35,6 +35,11 @@ impl PidFd {
         self.pid
     }
 
+    /// The same descriptor once more, to wait on elsewhere.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// Sends a signal to this very process. `false` if it has ended already.
     pub fn send(&self, signal: Signal) -> io::Result<bool> {
         match pidfd_send_signal(&self.fd, signal) {

@@ -1,0 +1,266 @@
+//! Asks a component once whether it is ready. What a refusal means is not decided here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::error::HostError;
+use crate::tls;
+
+/// Health endpoints answer with a few lines; of a longer answer the beginning is enough.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters of an answer that are worth repeating.
+const REASON_CHARS_MAX: usize = 300;
+
+/// The answer to a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It serves.
+    Ready,
+    /// It does not.
+    NotReady {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Readiness {
+    /// Whether it serves.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
+    }
+}
+
+/// A question to a component.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    address: SocketAddr,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Tcp,
+    Http {
+        path: String,
+    },
+    Https {
+        path: String,
+        name: ServerName<'static>,
+        tls: Arc<ClientConfig>,
+    },
+}
+
+impl Probe {
+    /// Ready if it accepts a connection.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self {
+            address,
+            kind: Kind::Tcp,
+        }
+    }
+
+    /// Ready if `GET path` answers 200 without TLS.
+    pub fn http(address: SocketAddr, path: &str) -> Self {
+        Self {
+            address,
+            kind: Kind::Http {
+                path: path.to_owned(),
+            },
+        }
+    }
+
+    /// Ready if `GET path` answers 200 over TLS as `tls` wants it; the certificate must be for the
+    /// address. Make `tls` with [`tls::Alpn::HTTP_1`].
+    pub fn https(address: SocketAddr, path: &str, tls: Arc<ClientConfig>) -> Self {
+        let name = ServerName::IpAddress(address.ip().into());
+        Self {
+            address,
+            kind: Kind::Https {
+                path: path.to_owned(),
+                name,
+                tls,
+            },
+        }
+    }
+
+    /// As [`Probe::https`], with whatever certificate the server shows: for components that make
+    /// their own. Refused for addresses other than loopback.
+    pub fn https_loopback(address: SocketAddr, path: &str) -> Result<Self, HostError> {
+        if !address.ip().is_loopback() {
+            return Err(HostError::UnverifiedProbe { address });
+        }
+        Ok(Self::https(address, path, tls::unverified()?))
+    }
+
+    /// Asks, and waits `timeout` for the whole answer.
+    pub async fn run(&self, timeout: Duration) -> Readiness {
+        match tokio::time::timeout(timeout, self.ask()).await {
+            Ok(Ok(())) => Readiness::Ready,
+            Ok(Err(reason)) => Readiness::NotReady { reason },
+            Err(_) => Readiness::NotReady {
+                reason: format!(
+                    "{} did not answer within {} ms",
+                    self.address,
+                    timeout.as_millis()
+                ),
+            },
+        }
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .map_err(|error| format!("connecting to {}: {error}", self.address))?;
+        match &self.kind {
+            Kind::Tcp => Ok(()),
+            Kind::Http { path } => get(stream, self.address, path).await,
+            Kind::Https { path, name, tls } => {
+                let stream = TlsConnector::from(tls.clone())
+                    .connect(name.clone(), stream)
+                    .await
+                    .map_err(|error| format!("TLS with {}: {error}", self.address))?;
+                get(stream, self.address, path).await
+            }
+        }
+    }
+}
+
+async fn get<S>(stream: S, address: SocketAddr, path: &str) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let fail = |error: hyper::Error| format!("GET {path} at {address}: {error}");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(fail)?;
+    let request = Request::get(path)
+        .header("host", address.to_string())
+        .header("user-agent", "khactl")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("GET {path} at {address}: {error}"))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(fail)?;
+        let status = response.status();
+        // What is left of a longer body is of no use; the status decides.
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await
+            .map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+        if status == http::StatusCode::OK {
+            return Ok(());
+        }
+        let text: String = String::from_utf8_lossy(&body)
+            .trim()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(REASON_CHARS_MAX)
+            .collect();
+        Err(format!("GET {path} at {address}: {status}: {text}"))
+    };
+    // The connection is driven here rather than by a task of its own; it ends with the exchange.
+    tokio::pin!(connection);
+    tokio::pin!(exchange);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        ended = &mut connection => match ended {
+            Err(error) => Err(fail(error)),
+            // Closed by the server after its answer: that is there to be read.
+            Ok(()) => exchange.await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn server(answer: &'static str) -> (SocketAddr, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut buffer = [0; 1024];
+                let _ = stream.read(&mut buffer).await;
+                if answer.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (address, tasks)
+    }
+
+    #[tokio::test]
+    async fn answer_200_is_ready_and_500_is_not_with_its_words() {
+        let (address, _tasks) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert_eq!(
+            Probe::http(address, "/readyz").run(PATIENCE).await,
+            Readiness::Ready
+        );
+        assert!(Probe::tcp(address).run(PATIENCE).await.is_ready());
+
+        let (address, _tasks) =
+            server("HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n[-]etcd failed")
+                .await;
+        let Readiness::NotReady { reason } = Probe::http(address, "/readyz").run(PATIENCE).await
+        else {
+            panic!("500 is not ready");
+        };
+        assert!(
+            reason.contains("500") && reason.contains("[-]etcd failed"),
+            "{reason}"
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_and_refusal_are_not_ready() {
+        let (address, _tasks) = server("").await;
+        let Readiness::NotReady { reason } = Probe::http(address, "/healthz")
+            .run(Duration::from_millis(50))
+            .await
+        else {
+            panic!("silence is not readiness");
+        };
+        assert!(reason.contains("within 50 ms"), "{reason}");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(!Probe::tcp(free).run(PATIENCE).await.is_ready());
+    }
+
+    #[tokio::test]
+    async fn garbage_instead_of_http_is_not_ready() {
+        let (address, _tasks) = server("SSH-2.0-x\r\n\r\n").await;
+        assert!(!Probe::http(address, "/").run(PATIENCE).await.is_ready());
+    }
+
+    #[test]
+    fn unverified_probe_is_for_loopback_alone() {
+        assert!(Probe::https_loopback("127.0.0.1:10257".parse().unwrap(), "/healthz").is_ok());
+        let error =
+            Probe::https_loopback("10.77.0.11:10257".parse().unwrap(), "/healthz").unwrap_err();
+        assert!(error.to_string().contains("loopback"), "{error}");
+    }
+}
