@@ -27,7 +27,7 @@ build: rocksdb ## compile khad, khavip and khactl
 	@$(ENV); cargo build --locked --workspace --bins
 
 lab: build kube ## three hosts, one control plane: kill the holder and the leader, see the outage
-	@$(ENV); scripts/lab
+	@$(ENV); "$$KHACTL_PROGRAMS/khactl" lab demo
 
 test: build kube ## every test, on the real programs (as root)
 	@[ "$$(id -u)" = 0 ] || { echo "test: needs root (namespaces, loop devices): use sudo, or 'make verify'" >&2; exit 1; }

@@ -10,7 +10,6 @@
 //! process may work on any lab.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -23,18 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::HostCgroup;
 use crate::error::{LabError, Result};
+use crate::first_process::FirstProcess;
 use crate::folders::{Folders, folder};
-use crate::layout::{HostLayout, NETNS_DIR};
-use crate::processes::{Process, all_in, identity, namespace};
+use crate::layout::HostLayout;
+use crate::processes::{Process, all_in, identity};
 use crate::programs::{PROGRAMS_DIR, Programs};
 use crate::switch::Switch;
 use crate::{deadline, tool};
-
-/// The mounts and the first process of a host.
-const BOOT: &str = include_str!("boot.sh");
-
-/// What the first process waits for.
-const IDLE: &str = "lab-idle";
 
 /// Where a host's own folders are mounted; the machine gets them empty.
 const MOUNT_POINTS: [&str; 4] = [
@@ -127,7 +121,7 @@ impl LabHost {
 
     /// Its root folder with all its mounts, as a path on the machine; for as long as it is on.
     pub fn root_dir(&self) -> Result<PathBuf> {
-        Ok(PathBuf::from(format!("/proc/{}/root", self.init()?.pid)))
+        Ok(PathBuf::from(format!("/proc/{}/root", self.init()?.pid())))
     }
 
     /// Its `/run/khactl`, as a path on the machine; for as long as it is on.
@@ -171,12 +165,11 @@ impl LabHost {
         }
         tool::run("ip", &["netns", "add", &self.layout.netns])?;
         self.switch.plug(&self.layout)?;
-        let pid = self.start_init()?;
-        let file = self.pid_file();
-        fs::write(&file, pid).map_err(LabError::file("write", &file))
+        FirstProcess::start(&self.layout, &self.state_dir, &self.programs).map(drop)
     }
 
     /// Starts `khad` on a host that is on, if none runs; returns when it listens on its socket.
+    /// One that has been signalled has to be gone first.
     pub fn start_agent(&self) -> Result<()> {
         if self.processes_named("khad").is_empty() {
             let mut start = self.exec("sh")?;
@@ -201,11 +194,30 @@ impl LabHost {
             })?;
         }
         let socket = self.run_dir()?.join("khad.sock");
-        let listening = || Ok(UnixStream::connect(&socket).is_ok().then_some(()));
-        deadline::until("khad listens", AGENT_START, listening).map_err(|_| LabError::AgentStart {
+        let failed = || LabError::AgentStart {
             host: self.name().to_owned(),
             within_ms: AGENT_START.as_millis(),
             log: self.log_end("khad"),
+        };
+        deadline::until("khad listens", AGENT_START, || {
+            if UnixStream::connect(&socket).is_ok() {
+                return Ok(Some(()));
+            }
+            // Until it is `khad`, its process is the shell above and then `setsid`.
+            let starts =
+                |process: &Process| ["khad", "sh", "setsid"].contains(&process.name.as_str());
+            if self.processes().iter().any(starts) {
+                Ok(None)
+            } else {
+                Err(failed())
+            }
+        })
+        .map_err(|error| {
+            if matches!(error, LabError::Deadline { .. }) {
+                failed()
+            } else {
+                error
+            }
         })
     }
 
@@ -225,14 +237,14 @@ impl LabHost {
     /// A power cut: the port goes down first, then every process dies at once, then the
     /// addresses and the tmpfs are gone. The disk stays. Nothing happens on a host that is off.
     pub fn kill(&self) -> Result<()> {
-        let Some(netns) = identity(&self.netns_file()) else {
+        let Some(netns) = identity(&self.layout.netns_file()) else {
             return self.forget();
         };
         // A port that is missing is one that an interrupted boot never plugged.
         let plugged = self.switch.port_down(self.name()).is_ok();
         if let Ok(init) = self.init() {
             // The first process takes all others of the host with it.
-            init.signal(Signal::KILL);
+            init.kill();
         }
         deadline::until(
             &format!("all processes of {} are dead", self.name()),
@@ -258,7 +270,7 @@ impl LabHost {
         let init = self.init()?;
         match self.cgroup() {
             Some(cgroup) => cgroup.freeze(),
-            None => self.signal_everything(&init, Signal::STOP),
+            None => init.signal_everything(Signal::STOP),
         }
     }
 
@@ -267,7 +279,7 @@ impl LabHost {
         let init = self.init()?;
         match self.cgroup() {
             Some(cgroup) => cgroup.thaw(),
-            None => self.signal_everything(&init, Signal::CONT),
+            None => init.signal_everything(Signal::CONT),
         }
     }
 
@@ -290,7 +302,7 @@ impl LabHost {
         );
         command.args([
             "--target",
-            &init.pid.to_string(),
+            &init.pid().to_string(),
             "--net",
             "--mount",
             "--uts",
@@ -303,13 +315,7 @@ impl LabHost {
 
     /// All processes of the host but its first one and its idle child; none if it is off.
     pub fn processes(&self) -> Vec<Process> {
-        let Ok(init) = self.init() else {
-            return Vec::new();
-        };
-        everything(&init)
-            .into_iter()
-            .filter(|process| process.pid != init.pid && process.name != IDLE)
-            .collect()
+        self.init().map(|init| init.others()).unwrap_or_default()
     }
 
     /// The processes whose program has this name.
@@ -357,48 +363,6 @@ impl LabHost {
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
     }
 
-    /// Starts the first process in namespaces of its own; gives its number on the machine.
-    fn start_init(&self) -> Result<String> {
-        let cgroup = HostCgroup::create(&self.layout.netns).map(|cgroup| cgroup.procs_file());
-        let path_of = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
-        let spawn_error = |source| LabError::Spawn {
-            program: "sh".to_owned(),
-            source,
-        };
-        let enter = r#"[ -z "$1" ] || echo 0 >"$1"; shift; exec setsid --fork nsenter "$@" 2>&1"#;
-        let mut boot = Command::new("sh")
-            .args(["-c", enter, "sh"])
-            .arg(cgroup.unwrap_or_default())
-            .arg(format!("--net={}", self.netns_file().display()))
-            .args(["--", "unshare", "--mount", "--uts", "--pid", "--fork"])
-            .args(["--propagation", "private", "--"])
-            .args(["bash", "-c", BOOT, "lab-init", self.name()])
-            .arg(&self.layout.disk)
-            .args([path_of(&self.programs.dir), path_of(&self.programs.bundle)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(spawn_error)?;
-        // Not until the end of the pipe: the parent of the first process holds it until the power
-        // cut. A boot that fails closes it.
-        let output = boot.stdout.take().map(BufReader::new);
-        let mut said = Vec::new();
-        for line in output.into_iter().flat_map(BufRead::lines) {
-            let line = line.map_err(spawn_error)?;
-            if let Some(pid) = line.strip_prefix("ready ") {
-                // `setsid` has forked and gone: the host has no parent here.
-                boot.wait().map_err(spawn_error)?;
-                return Ok(pid.to_owned());
-            }
-            said.push(line);
-        }
-        boot.wait().map_err(spawn_error)?;
-        Err(LabError::Boot {
-            host: self.name().to_owned(),
-            output: said.join("; "),
-        })
-    }
-
     /// SIGTERM to the chosen processes, and the time to end. Those that do not end lose power
     /// with the rest.
     fn end(&self, grace: Duration, chosen: impl Fn(&Process) -> bool) -> Result<()> {
@@ -419,52 +383,12 @@ impl LabHost {
     }
 
     /// The first process, if the host is on.
-    fn init(&self) -> Result<Process> {
-        let off = || LabError::HostOff {
-            host: self.name().to_owned(),
-        };
-        let text = fs::read_to_string(self.pid_file()).map_err(|_| off())?;
-        let pid: u32 = text.trim().parse().map_err(|_| off())?;
-        // A number from before a crash may be another process by now.
-        let netns = identity(&self.netns_file()).ok_or_else(off)?;
-        if namespace(pid, "net") == Some(netns) {
-            Ok(Process {
-                pid,
-                name: "lab-init".to_owned(),
-            })
-        } else {
-            Err(off())
-        }
-    }
-
-    fn signal_everything(&self, init: &Process, signal: Signal) -> Result<()> {
-        let settled = || {
-            let all = everything(init);
-            for process in &all {
-                process.signal(signal);
-            }
-            Ok(all
-                .iter()
-                .all(|process| process.is_stopped() == (signal == Signal::STOP))
-                .then_some(()))
-        };
-        deadline::until(
-            &format!("all processes of {} have stopped or gone on", self.name()),
-            KILL,
-            settled,
-        )
+    fn init(&self) -> Result<FirstProcess> {
+        FirstProcess::find(&self.layout, &self.state_dir)
     }
 
     fn cgroup(&self) -> Option<HostCgroup> {
         HostCgroup::open(&self.layout.netns)
-    }
-
-    fn netns_file(&self) -> PathBuf {
-        Path::new(NETNS_DIR).join(&self.layout.netns)
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.state_dir.join(format!("{}.pid", self.name()))
     }
 
     /// What is left of a host without power: its cgroup and the number of its first process.
@@ -472,20 +396,8 @@ impl LabHost {
         if let Some(cgroup) = self.cgroup() {
             cgroup.remove()?;
         }
-        match fs::remove_file(self.pid_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(LabError::file("remove", self.pid_file())(error))
-            }
-            _ => Ok(()),
-        }
+        FirstProcess::forget(&self.layout, &self.state_dir)
     }
-}
-
-/// The first process and all that live with it.
-fn everything(init: &Process) -> Vec<Process> {
-    namespace(init.pid, "pid")
-        .map(|pids| all_in("pid", pids))
-        .unwrap_or_default()
 }
 
 /// The address in one line of `ip -o addr`: `2: eth0    inet 10.77.0.11/24 brd …`.

@@ -1,7 +1,7 @@
 //! Names, addresses and paths of a lab's hosts. Pure: nothing here exists until it is made.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{LabError, Result};
 use crate::name::LabName;
@@ -41,6 +41,11 @@ pub struct HostLayout {
 }
 
 impl HostLayout {
+    /// The file that stands for its network namespace.
+    pub(crate) fn netns_file(&self) -> PathBuf {
+        Path::new(NETNS_DIR).join(&self.netns)
+    }
+
     fn new(lab: &LabName, name: String, octet: u8) -> Self {
         Self {
             address: Ipv4Addr::new(10, 77, 0, octet),

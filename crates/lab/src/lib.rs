@@ -23,10 +23,12 @@
 mod cgroup;
 mod deadline;
 mod error;
+mod first_process;
 mod folders;
 mod host;
 mod lab;
 mod layout;
+pub mod measure;
 mod name;
 mod processes;
 mod programs;

@@ -422,3 +422,63 @@ fn what_a_killed_process_left_is_swept_by_the_next_lab() {
     let _other = lab("sweeper", 1);
     assert_eq!(traces("victim"), Vec::<String>::new());
 }
+
+/// A folder with a program named `khad` that is this script.
+fn programs_with_agent(name: &str, script: &str) -> PathBuf {
+    let programs = tempdir(name);
+    let agent = programs.join("khad");
+    fs::write(&agent, format!("#!/bin/bash\n{script}\n")).unwrap();
+    assert!(
+        Command::new("chmod")
+            .arg("755")
+            .arg(&agent)
+            .status()
+            .unwrap()
+            .success()
+    );
+    programs
+}
+
+#[test]
+fn an_agent_that_ends_at_once_is_reported_with_its_log_and_leaves_nothing() {
+    let programs =
+        programs_with_agent("ends", "echo cannot read /etc/khactl/khad.yaml >&2; exit 1");
+    let options = LabOptions {
+        hosts: 1,
+        programs_dir: Some(programs.clone()),
+        ..LabOptions::default()
+    };
+    let error = Lab::up("ends", options).unwrap_err();
+    assert!(matches!(error, LabError::AgentStart { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("cannot read /etc/khactl/khad.yaml"),
+        "{error}"
+    );
+    assert_eq!(traces("ends"), Vec::<String>::new());
+    fs::remove_dir_all(programs).unwrap();
+}
+
+#[test]
+fn a_boot_that_cannot_mount_is_reported_and_succeeds_once_it_can() {
+    let bundle = tempdir("unmount");
+    let options = LabOptions {
+        hosts: 1,
+        bundle: Some(bundle.clone()),
+        ..LabOptions::default()
+    };
+    let lab = Lab::up("unmount", options).unwrap();
+    lab.kill("cp1").unwrap();
+    fs::remove_dir(&bundle).unwrap();
+    let error = lab.start("cp1").unwrap_err();
+    assert!(
+        matches!(error, LabError::Boot { .. }) && error.to_string().contains("mount"),
+        "{error}"
+    );
+    assert_eq!(lab.host("cp1").unwrap().power(), Power::Off);
+    fs::create_dir(&bundle).unwrap();
+    lab.start("cp1").unwrap();
+    assert_eq!(lab.host("cp1").unwrap().power(), Power::On);
+    fs::remove_dir(&bundle).unwrap();
+}
