@@ -64,6 +64,8 @@ pub enum Input {
 pub struct View {
     /// Whose unexpired lock this host's acceptor has.
     pub holder: Option<u64>,
+    /// Until when, as far as this host knows; 0 if nobody holds.
+    pub holder_until: u64,
     /// This host holds.
     pub holding: bool,
     /// The earned deadline; 0 unless holding.
@@ -72,8 +74,8 @@ pub struct View {
     pub epoch: u64,
     /// The fenced epoch; the only one to report (A9).
     pub fence: u64,
-    /// Past the silence after the start (A8).
-    pub past_silence: bool,
+    /// The end of the silence after the start (A8).
+    pub silent_until: u64,
     /// Fed a confirmed epoch since boot (A8).
     pub ready: bool,
     /// The ballot in use or last used.
@@ -239,17 +241,22 @@ impl Lease {
     /// What this host knows.
     pub fn view(&self, now: u64) -> View {
         let lock = self.acceptor.lock.filter(|lock| lock.left(now) > 0);
+        let (holder, holder_until) = if self.proposer.holding() {
+            (Some(self.host), self.proposer.deadline())
+        } else {
+            (
+                lock.map(|lock| lock.ballot.host),
+                lock.map_or(0, |lock| lock.expiry),
+            )
+        };
         View {
-            holder: if self.proposer.holding() {
-                Some(self.host)
-            } else {
-                lock.map(|lock| lock.ballot.host)
-            },
+            holder,
+            holder_until,
             holding: self.proposer.holding(),
             deadline: self.proposer.deadline(),
             epoch: self.proposer.configuration.epoch(),
             fence: self.acceptor.fence,
-            past_silence: self.acceptor.past_silence(now),
+            silent_until: self.acceptor.silent_until,
             ready: self.acceptor.ready,
             ballot: self.proposer.ballot,
         }

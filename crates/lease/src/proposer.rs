@@ -202,9 +202,9 @@ impl Proposer {
             && self.start_at(step.acceptor).is_some_and(|at| now >= at)
         {
             if self.query_first {
-                self.probe(step)
+                self.probe(step);
             } else {
-                self.prepare(step)
+                self.prepare(step);
             }
         }
         if self.holding() && now >= self.next_renew {

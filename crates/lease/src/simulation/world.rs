@@ -234,7 +234,7 @@ impl World {
                 }
             }
             Event::Resume { host, generation } if generation == self.hosts[host].generation => {
-                self.resume(host)
+                self.resume(host);
             }
             Event::Deliver {
                 from,

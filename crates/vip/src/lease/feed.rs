@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+use khactl_lease::{Configuration, Timing};
+
+use super::authentication::Authentication;
+
 /// One host that takes part in the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
@@ -38,5 +42,69 @@ impl std::fmt::Debug for Feed {
             .field("members", &self.members)
             .field("lease_ms", &self.lease_ms)
             .finish_non_exhaustive()
+    }
+}
+
+/// A feed that cannot be one; it is ignored and shown in the status.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FeedError {
+    /// Epoch or members.
+    #[error(transparent)]
+    Configuration(#[from] khactl_lease::ConfigurationError),
+    /// The lease time.
+    #[error(transparent)]
+    Timing(#[from] khactl_lease::TimingError),
+}
+
+/// A feed made ready outside the lease thread, which then only takes it over.
+pub(super) struct Prepared {
+    pub(super) configuration: Configuration,
+    pub(super) timing: Timing,
+    pub(super) confirmed: bool,
+    pub(super) authentication: Authentication,
+    addresses: Vec<(u64, SocketAddr)>,
+}
+
+impl Prepared {
+    /// Where a member receives datagrams.
+    pub(super) fn address(&self, id: u64) -> Option<SocketAddr> {
+        self.addresses
+            .iter()
+            .find(|(member, _)| *member == id)
+            .map(|(_, address)| *address)
+    }
+}
+
+impl TryFrom<Feed> for Prepared {
+    type Error = FeedError;
+
+    fn try_from(feed: Feed) -> Result<Self, FeedError> {
+        let members: Vec<_> = feed
+            .members
+            .iter()
+            .map(
+                |&Member {
+                     id,
+                     preference,
+                     proposer,
+                     ..
+                 }| khactl_lease::Member {
+                    id,
+                    preference,
+                    proposer,
+                },
+            )
+            .collect();
+        Ok(Self {
+            configuration: Configuration::new(feed.epoch, &members)?,
+            timing: Timing::from_lease_ms(feed.lease_ms)?,
+            confirmed: feed.confirmed,
+            authentication: Authentication::new(&feed.key),
+            addresses: feed
+                .members
+                .iter()
+                .map(|member| (member.id, member.address))
+                .collect(),
+        })
     }
 }

@@ -1,1 +1,115 @@
-//! The other threads' end of the lease thread.
+//! The other threads' end of the lease thread: feeds it, asks it, ends it. It never steps the machine.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use khactl_lease::RecordBinding;
+
+use super::command::{Commands, HandOver};
+use super::feed::Prepared;
+use super::record_file::RecordFile;
+use super::status::Board;
+use super::thread::{Parts, live};
+use super::{Feed, LeaseConfig, LeaseStatus, VipPort};
+
+/// The running lease thread. Dropping it makes the thread hand over and end, without waiting for it.
+pub struct LeaseHandle {
+    commands: Arc<Commands>,
+    board: Arc<Board>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    ended: Receiver<()>,
+}
+
+/// Starts the lease thread: locks the record, binds the socket, closes the gate and removes a leftover address.
+///
+/// Fails with [`io::ErrorKind::WouldBlock`] if another process of this host has the record (P10), or with the error of
+/// opening the record or binding the socket. The thread takes part once it is fed, and tries to hold once it is fit.
+pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHandle> {
+    let binding = RecordBinding {
+        boot_id: config.boot_id,
+        cluster: config.cluster,
+        host: config.host_id,
+    };
+    let (record_file, record) = RecordFile::open(&config.record, binding)?;
+    let socket = UdpSocket::bind(config.bind)?;
+    socket.set_nonblocking(true)?;
+    let commands = Arc::new(Commands::new()?);
+    let board = Arc::new(Board::default());
+    let parts = Parts {
+        config,
+        port,
+        socket,
+        record_file,
+        record,
+        commands: commands.clone(),
+        board: board.clone(),
+        incarnation: khactl_sys::entropy::seed()? | 1,
+        seed: khactl_sys::entropy::seed()?,
+    };
+    let (ending, ended) = sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("lease".to_owned())
+        .spawn(move || {
+            // Dropped when the thread ends, also by a panic.
+            let _ending = ending;
+            live(parts);
+        })?;
+    Ok(LeaseHandle {
+        commands,
+        board,
+        thread: Some(thread),
+        ended,
+    })
+}
+
+impl LeaseHandle {
+    /// Tells who takes part (A9, P6). One that cannot be is ignored, and `refused_feed` of the status says why.
+    pub fn feed(&self, feed: Feed) {
+        let prepared = Prepared::try_from(feed);
+        self.board
+            .refuse_feed(prepared.as_ref().err().map(ToString::to_string));
+        if let Ok(prepared) = prepared {
+            self.commands
+                .wish(|wishes| wishes.feed = Some(Box::new(prepared)));
+        }
+    }
+
+    /// Tells whether this host can serve. It cannot until told; a holder that cannot stays the holder.
+    pub fn fit(&self, fit: bool) {
+        self.commands.wish(|wishes| wishes.fit = Some(fit));
+    }
+
+    /// Gives the lease away (P9) if this host holds it: to `successor`, or to whoever is first.
+    pub fn hand_over(&self, successor: Option<u64>) {
+        self.commands
+            .wish(|wishes| wishes.hand_over = Some(HandOver { successor }));
+    }
+
+    /// The lease as this host sees it now.
+    pub fn status(&self) -> LeaseStatus {
+        self.board.read()
+    }
+
+    /// Hands over (P9) and ends the thread. False if it did not end within `deadline`; its gate's deadline then ends
+    /// what it holds.
+    pub fn shutdown(mut self, deadline: Duration) -> bool {
+        self.commands.wish(|wishes| wishes.end = true);
+        // Nothing is ever sent: the channel closes when the thread ends.
+        let ended = self.ended.recv_timeout(deadline)
+            == Err(std::sync::mpsc::RecvTimeoutError::Disconnected);
+        if ended && let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _panicked = thread.join();
+        }
+        ended
+    }
+}
+
+impl Drop for LeaseHandle {
+    fn drop(&mut self) {
+        self.commands.wish(|wishes| wishes.end = true);
+    }
+}

@@ -1,14 +1,18 @@
 //! What the lease thread reports. A copy, never the thread's own state.
 
-use khactl_lease::Ballot;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use khactl_lease::{Ballot, View};
+
+use super::clock::boottime_ns;
 
 /// How often things happened since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Times this host became the holder.
     pub acquired: u64,
-    /// Times this host lost the lease at its deadline (not by hand-over).
-    pub lost: u64,
+    /// Times this host ceased to be the holder, by its deadline or by hand-over.
+    pub ended: u64,
     /// Datagrams sent.
     pub sent: u64,
     /// Datagrams received and believed.
@@ -46,6 +50,81 @@ pub struct LeaseStatus {
     pub realtime: bool,
     /// The process' memory is locked.
     pub locked: bool,
+    /// Why the last feed was refused, if it was.
+    pub refused_feed: Option<String>,
     /// Why the thread ended by itself, if it did: it cannot take part any more and the process should end.
     pub failure: Option<String>,
+}
+
+/// What the thread hands out after a step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Snapshot {
+    pub(super) view: View,
+    pub(super) counters: Counters,
+    pub(super) realtime: bool,
+    pub(super) locked: bool,
+}
+
+/// Where the thread leaves its snapshot. It never waits: if somebody reads just now, the next step leaves a newer one.
+#[derive(Default)]
+pub(super) struct Board {
+    snapshot: Mutex<Snapshot>,
+    refused_feed: Mutex<Option<String>>,
+    failure: OnceLock<String>,
+}
+
+impl Board {
+    /// False if somebody reads just now.
+    pub(super) fn publish(&self, snapshot: &Snapshot) -> bool {
+        match self.snapshot.try_lock() {
+            Ok(mut place) => *place = *snapshot,
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// The thread's last word.
+    pub(super) fn fail(&self, reason: String) {
+        self.failure.get_or_init(|| reason);
+    }
+
+    /// Called by who feeds, not by the lease thread.
+    pub(super) fn refuse_feed(&self, reason: Option<String>) {
+        *self
+            .refused_feed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    pub(super) fn read(&self) -> LeaseStatus {
+        let Snapshot {
+            view,
+            counters,
+            realtime,
+            locked,
+        } = *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lease that ran out since the snapshot is no lease.
+        let now = boottime_ns();
+        let failure = self.failure.get().cloned();
+        let holding = view.holding && now < view.deadline && failure.is_none();
+        LeaseStatus {
+            holder: view.holder.filter(|_| now < view.holder_until),
+            holding,
+            epoch: view.epoch,
+            fence: view.fence,
+            past_silence: now >= view.silent_until,
+            ready: view.ready,
+            ballot: view.ballot,
+            deadline_boottime_ns: if holding { view.deadline } else { 0 },
+            counters,
+            realtime,
+            locked,
+            refused_feed: self
+                .refused_feed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            failure,
+        }
+    }
 }

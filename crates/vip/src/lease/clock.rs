@@ -1,0 +1,89 @@
+//! The clocks as the lease needs them. It only reads them; what a jump means the machine decides.
+
+use khactl_sys::clock;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` differ only by suspends; less than this is the time between reading them.
+const JUMP: u64 = NS_PER_MS;
+
+/// Over how long the clock's rate is compared with the hardware's.
+const RATE_WINDOW: u64 = 1_000 * NS_PER_MS;
+
+/// RHO allows each clock one per cent.
+const RATE_PARTS: u64 = 100;
+
+/// `CLOCK_BOOTTIME` in nanoseconds.
+pub(super) fn boottime_ns() -> u64 {
+    nanoseconds(clock::boottime())
+}
+
+/// Watches for suspends and for a clock that is slewed too fast.
+pub(super) struct Watch {
+    suspended: u64,
+    window: (u64, u64),
+}
+
+impl Watch {
+    pub(super) fn start() -> Self {
+        let (boot, monotonic, raw) = read();
+        Self {
+            suspended: boot.saturating_sub(monotonic),
+            window: (boot, raw),
+        }
+    }
+
+    /// True once for every jump, and for every window in which the clock erred by more than a per cent.
+    pub(super) fn jumped(&mut self) -> bool {
+        let (boot, monotonic, raw) = read();
+        self.judge(boot, monotonic, raw)
+    }
+
+    fn judge(&mut self, boot: u64, monotonic: u64, raw: u64) -> bool {
+        let suspended = boot.saturating_sub(monotonic);
+        let jumped = suspended.abs_diff(self.suspended) > JUMP;
+        let (boot_run, raw_run) = (
+            boot.saturating_sub(self.window.0),
+            raw.saturating_sub(self.window.1),
+        );
+        let full = raw_run >= RATE_WINDOW;
+        let strayed = full && boot_run.abs_diff(raw_run) > raw_run / RATE_PARTS + JUMP;
+        self.suspended = suspended;
+        if full || jumped {
+            self.window = (boot, raw);
+        }
+        jumped || strayed
+    }
+}
+
+fn read() -> (u64, u64, u64) {
+    (
+        boottime_ns(),
+        nanoseconds(clock::monotonic()),
+        nanoseconds(clock::monotonic_raw()),
+    )
+}
+
+fn nanoseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspend_and_a_clock_slewed_too_fast_are_noticed_once() {
+        let second = 1_000 * NS_PER_MS;
+        let mut watch = Watch {
+            suspended: 5,
+            window: (second, second),
+        };
+        assert!(!watch.judge(2 * second + 5, 2 * second, 2 * second));
+        assert!(watch.judge(4 * second, 3 * second, 3 * second));
+        assert!(!watch.judge(5 * second, 4 * second, 4 * second));
+        let fast = second / 50;
+        assert!(watch.judge(6 * second + fast, 5 * second + fast, 5 * second));
+        assert!(!watch.judge(7 * second + fast, 6 * second + fast, 6 * second));
+    }
+}

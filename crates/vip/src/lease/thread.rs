@@ -1,0 +1,410 @@
+//! The loop: wait for a datagram, a wish or the time; step the machine; carry its effects out in their order.
+//!
+//! It decides nothing, and after its start it logs nothing: a full pipe would hold it up.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use khactl_lease::{
+    DATAGRAM_LEN, Datagram, Effect, Effects, Identity, Input, Lease, Message, Record, decode,
+    encode,
+};
+use khactl_sys::realtime::{Permit, fifo_thread, lock_memory};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use super::clock::{Watch, boottime_ns};
+use super::command::{Commands, HandOver};
+use super::feed::Prepared;
+use super::record_file::RecordFile;
+use super::replay::Replay;
+use super::status::{Board, Counters, Snapshot};
+use super::{LeaseConfig, VipPort};
+
+/// Above ordinary threads, below the kernel's own.
+const PRIORITY: i32 = 50;
+
+/// How many datagrams are taken before time and wishes are looked at again.
+const BATCH: usize = 64;
+
+/// When a snapshot could not be left because somebody was reading one.
+const PUBLISH_AGAIN: u64 = 1_000_000;
+
+/// What the thread is made of.
+pub(super) struct Parts {
+    pub(super) config: LeaseConfig,
+    pub(super) port: Box<dyn VipPort>,
+    pub(super) socket: UdpSocket,
+    pub(super) record_file: RecordFile,
+    pub(super) record: Option<Record>,
+    pub(super) commands: Arc<Commands>,
+    pub(super) board: Arc<Board>,
+    pub(super) incarnation: u64,
+    pub(super) seed: u64,
+}
+
+struct Worker {
+    host: u64,
+    cluster: [u8; 16],
+    incarnation: u64,
+    counter: u64,
+    port: Box<dyn VipPort>,
+    socket: UdpSocket,
+    record_file: RecordFile,
+    feed: Option<Box<Prepared>>,
+    replay: Replay,
+    counters: Counters,
+    open_until: u64,
+}
+
+/// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address.
+pub(super) fn live(parts: Parts) {
+    let Parts {
+        config,
+        port,
+        socket,
+        record_file,
+        record,
+        commands,
+        board,
+        incarnation,
+        seed,
+    } = parts;
+    let (realtime, locked) = (permit(&fifo_thread(PRIORITY)), permit(&lock_memory()));
+    let mut worker = Worker {
+        host: config.host_id,
+        cluster: config.cluster,
+        incarnation,
+        counter: 0,
+        port,
+        socket,
+        record_file,
+        feed: None,
+        replay: Replay::default(),
+        counters: Counters::default(),
+        open_until: 0,
+    };
+    let identity = Identity {
+        host: config.host_id,
+        incarnation,
+        seed,
+    };
+    let snapshot = Snapshot {
+        realtime,
+        locked,
+        ..Snapshot::default()
+    };
+    if let Err((action, error)) = worker.run(identity, record.as_ref(), &commands, &board, snapshot)
+    {
+        // The gate's own deadline holds where even closing fails.
+        let _still_open = worker.port.open(0);
+        worker.port.remove_address();
+        board.fail(format!("the lease could not {action}: {error}"));
+    }
+}
+
+fn permit(permit: &Permit) -> bool {
+    if let Permit::Refused(reason) = permit {
+        tracing::warn!(%reason, "the lease runs with less than it asks for");
+    }
+    permit.is_granted()
+}
+
+type Fatal = (&'static str, io::Error);
+
+impl Worker {
+    fn run(
+        &mut self,
+        identity: Identity,
+        record: Option<&Record>,
+        commands: &Commands,
+        board: &Board,
+        mut snapshot: Snapshot,
+    ) -> Result<(), Fatal> {
+        let mut effects = Effects::new();
+        let timer = timerfd_create(
+            TimerfdClockId::Boottime,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )
+        .map_err(|errno| ("make its timer", errno.into()))?;
+        let mut lease = Lease::start(identity, boottime_ns(), record, &mut effects);
+        self.carry_out(&mut lease, &effects, None)?;
+        let mut watch = Watch::start();
+        loop {
+            let view = lease.view(boottime_ns());
+            self.counters
+                .count_change(snapshot.view.holding, view.holding);
+            (snapshot.view, snapshot.counters) = (view, self.counters);
+            let published = board.publish(&snapshot);
+            let wake = if published {
+                lease.wake()
+            } else {
+                lease.wake().min(boottime_ns() + PUBLISH_AGAIN)
+            };
+            set(&timer, wake).map_err(|error| ("set its timer", error))?;
+            self.wait(commands, &timer)
+                .map_err(|error| ("wait", error))?;
+            if watch.jumped() {
+                self.step(&mut lease, Input::ClockJump, None, &mut effects)?;
+            }
+            // Time first: what has run out is over, whatever arrived meanwhile.
+            self.step(&mut lease, Input::Tick, None, &mut effects)?;
+            for _ in 0..BATCH {
+                let Some((datagram, from)) = self.receive() else {
+                    break;
+                };
+                let Datagram {
+                    sender,
+                    incarnation,
+                    message,
+                    ..
+                } = datagram;
+                self.step(
+                    &mut lease,
+                    Input::Datagram {
+                        sender,
+                        incarnation,
+                        message,
+                    },
+                    Some(from),
+                    &mut effects,
+                )?;
+            }
+            let wishes = commands.take();
+            if let Some(feed) = wishes.feed {
+                let Prepared {
+                    configuration,
+                    timing,
+                    confirmed,
+                    ..
+                } = *feed;
+                self.feed = Some(feed);
+                self.step(
+                    &mut lease,
+                    Input::Feed {
+                        configuration,
+                        timing,
+                        confirmed,
+                    },
+                    None,
+                    &mut effects,
+                )?;
+            }
+            if let Some(fit) = wishes.fit {
+                self.step(
+                    &mut lease,
+                    Input::Fit { fit, handicap: 0 },
+                    None,
+                    &mut effects,
+                )?;
+            }
+            if let Some(HandOver { successor }) = wishes.hand_over {
+                self.step(
+                    &mut lease,
+                    Input::HandOver { successor },
+                    None,
+                    &mut effects,
+                )?;
+            }
+            if wishes.end {
+                self.step(
+                    &mut lease,
+                    Input::Fit {
+                        fit: false,
+                        handicap: 0,
+                    },
+                    None,
+                    &mut effects,
+                )?;
+                self.step(
+                    &mut lease,
+                    Input::HandOver { successor: None },
+                    None,
+                    &mut effects,
+                )?;
+                snapshot.view = lease.view(boottime_ns());
+                board.publish(&snapshot);
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        lease: &mut Lease,
+        input: Input,
+        from: Option<SocketAddr>,
+        effects: &mut Effects,
+    ) -> Result<(), Fatal> {
+        lease.step(boottime_ns(), input, effects);
+        if !self.carry_out(lease, effects, from)? {
+            lease.step(boottime_ns(), Input::OpenFailed, effects);
+            self.carry_out(lease, effects, None)?;
+        }
+        Ok(())
+    }
+
+    /// False if the gate could not be opened; what comes after it is then left out.
+    fn carry_out(
+        &mut self,
+        lease: &mut Lease,
+        effects: &Effects,
+        from: Option<SocketAddr>,
+    ) -> Result<bool, Fatal> {
+        let mut closed = true;
+        for effect in effects.iter() {
+            match effect {
+                Effect::CloseGate => {
+                    closed = self.port.open(0).is_ok();
+                    self.open_until = 0;
+                }
+                Effect::RemoveAddress => self.port.remove_address(),
+                Effect::Record => {
+                    self.record_file
+                        .write(&lease.record())
+                        .map_err(|error| ("write its record", error))?;
+                }
+                Effect::OpenGate(until) => {
+                    if self.port.open(until).is_err() {
+                        return Ok(false);
+                    }
+                    self.open_until = until;
+                }
+                Effect::AddAddress => {
+                    if boottime_ns() < self.open_until {
+                        self.port.add_address();
+                    }
+                }
+                Effect::Announce => self.port.announce(),
+                // A gate that may be open still must run out by itself: nothing is released early (P9, K2).
+                Effect::Send {
+                    message: Message::Release { .. },
+                    ..
+                } if !closed => {}
+                Effect::Send { to, message } => {
+                    if let Some(to) = self.feed.as_ref().and_then(|feed| feed.address(to)) {
+                        self.send(to, message);
+                    }
+                }
+                Effect::Answer(message) => {
+                    if let Some(from) = from {
+                        self.send(from, message);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, to: SocketAddr, message: Message) {
+        let Some(feed) = &self.feed else { return };
+        self.counter += 1;
+        let Self {
+            cluster,
+            host,
+            incarnation,
+            counter,
+            ..
+        } = *self;
+        let mut bytes = encode(&Datagram {
+            cluster,
+            sender: host,
+            incarnation,
+            counter,
+            message,
+        });
+        feed.authentication.sign(&mut bytes);
+        match self.socket.send_to(&bytes, to) {
+            Ok(_) => self.counters.sent += 1,
+            Err(_) => self.counters.unsent += 1,
+        }
+    }
+
+    /// The next believable datagram; none when the socket is empty. Before the first feed nothing is believed.
+    fn receive(&mut self) -> Option<(Datagram, SocketAddr)> {
+        // One byte more, so that an oversized datagram does not look whole.
+        let mut bytes = [0; DATAGRAM_LEN + 1];
+        for _ in 0..BATCH {
+            let (length, from) = match self.socket.recv_from(&mut bytes) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // The echo of a send to a host that is not there.
+                Err(_) => continue,
+            };
+            let datagram = self.judge(&bytes[..length]);
+            match datagram {
+                Some(datagram)
+                    if self.replay.is_new(
+                        datagram.sender,
+                        datagram.incarnation,
+                        datagram.counter,
+                    ) =>
+                {
+                    self.counters.received += 1;
+                    return Some((datagram, from));
+                }
+                Some(_) => self.counters.replayed += 1,
+                None => self.counters.refused += 1,
+            }
+        }
+        None
+    }
+
+    fn judge(&self, bytes: &[u8]) -> Option<Datagram> {
+        let feed = self.feed.as_ref()?;
+        if !feed.authentication.is_authentic(bytes) {
+            return None;
+        }
+        decode(bytes)
+            .ok()
+            .filter(|datagram| datagram.cluster == self.cluster && datagram.sender != self.host)
+    }
+
+    fn wait(&self, commands: &Commands, timer: &OwnedFd) -> io::Result<()> {
+        let mut watched = [
+            PollFd::new(&self.socket, PollFlags::IN),
+            PollFd::new(commands.bell(), PollFlags::IN),
+            PollFd::new(timer, PollFlags::IN),
+        ];
+        match poll(&mut watched, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl Counters {
+    fn count_change(&mut self, held: bool, holds: bool) {
+        self.acquired += u64::from(!held && holds);
+        self.ended += u64::from(held && !holds);
+    }
+}
+
+/// An absolute time; setting it again also forgets an expiry that was not read.
+fn set(timer: &OwnedFd, boottime_ns: u64) -> io::Result<()> {
+    const NS: u64 = 1_000_000_000;
+    // All zero would disarm it.
+    let at = boottime_ns.clamp(1, i64::MAX.cast_unsigned());
+    let it_value = Timespec {
+        tv_sec: (at / NS).cast_signed(),
+        tv_nsec: i64::try_from(at % NS).unwrap_or(0),
+    };
+    let it_interval = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    timerfd_settime(
+        timer,
+        TimerfdTimerFlags::ABSTIME,
+        &Itimerspec {
+            it_interval,
+            it_value,
+        },
+    )?;
+    Ok(())
+}
