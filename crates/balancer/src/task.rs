@@ -124,7 +124,8 @@ impl BalancerTask {
         running.listeners.retain(|address, _| {
             let stays = wanted.listeners.contains(address);
             if !stays {
-                self.shared.set_problem(&format!("listener {address}"), None);
+                self.shared
+                    .set_problem(&format!("listener {address}"), None);
             }
             stays
         });

@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use server::{
-    PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who,
-};
+use server::{PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -60,7 +58,10 @@ async fn a_refused_connect_tries_the_next_backend_at_once() {
 
 #[tokio::test]
 async fn an_unready_backend_loses_its_connections_and_gets_no_new_ones() {
-    let (a, b) = (Server::start("a", None).await, Server::start("b", None).await);
+    let (a, b) = (
+        Server::start("a", None).await,
+        Server::start("b", None).await,
+    );
     let port = free_port().await;
     let (balancer, _owner) = run(config(port, vec![a.config("a"), b.config("b")]));
     until_healthy(&balancer, 2).await;
@@ -103,7 +104,10 @@ async fn with_no_healthy_backend_connections_stay_and_all_are_tried() {
 
 #[tokio::test]
 async fn a_killed_backend_is_noticed_and_found_again_at_the_same_address() {
-    let (a, b) = (Server::start("a", None).await, Server::start("b", None).await);
+    let (a, b) = (
+        Server::start("a", None).await,
+        Server::start("b", None).await,
+    );
     let port = free_port().await;
     let (balancer, _owner) = run(config(port, vec![a.config("a"), b.config("b")]));
     until_healthy(&balancer, 2).await;
@@ -143,7 +147,10 @@ async fn a_half_closed_client_still_gets_its_answer() {
 
 #[tokio::test]
 async fn a_new_configuration_keeps_the_connections_of_backends_that_stay() {
-    let (a, b) = (Server::start("a", None).await, Server::start("b", None).await);
+    let (a, b) = (
+        Server::start("a", None).await,
+        Server::start("b", None).await,
+    );
     let port = free_port().await;
     let both = config(port, vec![a.config("a"), b.config("b")]);
     let (balancer, _owner) = run(both.clone());
@@ -162,7 +169,10 @@ async fn a_new_configuration_keeps_the_connections_of_backends_that_stay() {
     let mut byte = [0];
     let ended = timeout(PATIENCE, to_a.read(&mut byte)).await.expect("ends");
     assert!(ended.is_err(), "a removed backend's connection is reset");
-    assert_eq!(who(&mut connect(other_port).await).await.expect("name"), "b");
+    assert_eq!(
+        who(&mut connect(other_port).await).await.expect("name"),
+        "b"
+    );
     assert_eq!(who(&mut to_b).await.expect("goes on"), "b");
     assert_eq!(balancer.status().backends[0].connections_total, 2);
 }

@@ -1,1 +1,13 @@
-//! placeholder
+//! khavip, the data side: the lease thread, the VIP's address with its announcements, and the
+//! balancer. khad feeds it over a Unix socket; while khad is down it goes on with what it was last
+//! told. It knows nothing of Raft, writes nothing to a disk and starts no process.
+
+pub mod address;
+pub mod control;
+pub mod error;
+pub mod feed;
+mod instance;
+pub mod lease;
+pub mod release;
+pub mod run;
+pub mod service;

@@ -16,20 +16,20 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// Long enough for a machine whose cores are busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub ready: Arc<AtomicBool>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) ready: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Server {
-    pub async fn start(name: &'static str, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) async fn start(name: &'static str, tls: Option<TlsAcceptor>) -> Self {
         Self::start_at("127.0.0.1:0".parse().expect("address"), name, tls).await
     }
 
-    pub async fn start_at(
+    pub(crate) async fn start_at(
         address: SocketAddr,
         name: &'static str,
         tls: Option<TlsAcceptor>,
@@ -63,7 +63,7 @@ impl Server {
         }
     }
 
-    pub fn config(&self, host: &str) -> BackendConfig {
+    pub(crate) fn config(&self, host: &str) -> BackendConfig {
         BackendConfig {
             host: host.to_owned(),
             address: self.address,
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Ends the listener and every connection of it.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.tasks.shutdown().await;
     }
 }
@@ -105,12 +105,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// A port that was free a moment ago.
-pub async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     listener.local_addr().expect("address").port()
 }
 
-pub fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig {
+pub(crate) fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig {
     BalancerConfig {
         listeners: vec![SocketAddr::from(([127, 0, 0, 1], port))],
         method: Method::RoundRobin,
@@ -124,7 +124,7 @@ pub fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig {
 }
 
 /// Starts a balancer in the test's own runtime.
-pub fn run(config: BalancerConfig) -> (Balancer, JoinSet<()>) {
+pub(crate) fn run(config: BalancerConfig) -> (Balancer, JoinSet<()>) {
     let (balancer, task) = Balancer::new();
     balancer.apply(config);
     let mut owner = JoinSet::new();
@@ -133,7 +133,7 @@ pub fn run(config: BalancerConfig) -> (Balancer, JoinSet<()>) {
 }
 
 /// Waits until the status is as wanted; panics with the last one if it never is.
-pub async fn until(balancer: &Balancer, wanted: impl Fn(&BalancerStatus) -> bool) {
+pub(crate) async fn until(balancer: &Balancer, wanted: impl Fn(&BalancerStatus) -> bool) {
     let reached = timeout(PATIENCE, async {
         while !wanted(&balancer.status()) {
             sleep(Duration::from_millis(5)).await;
@@ -144,7 +144,7 @@ pub async fn until(balancer: &Balancer, wanted: impl Fn(&BalancerStatus) -> bool
     }
 }
 
-pub async fn until_healthy(balancer: &Balancer, count: usize) {
+pub(crate) async fn until_healthy(balancer: &Balancer, count: usize) {
     until(balancer, |status| {
         status.backends.iter().filter(|b| b.healthy).count() == count
     })
@@ -152,7 +152,7 @@ pub async fn until_healthy(balancer: &Balancer, count: usize) {
 }
 
 /// Connects once something listens there.
-pub async fn connect(port: u16) -> TcpStream {
+pub(crate) async fn connect(port: u16) -> TcpStream {
     timeout(PATIENCE, async {
         loop {
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
@@ -166,7 +166,7 @@ pub async fn connect(port: u16) -> TcpStream {
 }
 
 /// The name of the backend behind the balancer.
-pub async fn who(stream: &mut TcpStream) -> std::io::Result<String> {
+pub(crate) async fn who(stream: &mut TcpStream) -> std::io::Result<String> {
     stream.write_all(b"who\n").await?;
     let mut name = vec![0; 16];
     let read = timeout(PATIENCE, stream.read(&mut name)).await??;

@@ -1,0 +1,374 @@
+//! Brings this process to what it was last fed, and keeps it there: the balancer, the lease with
+//! its address, and the word between them that says whether this host can serve. What it was fed
+//! lives in memory alone; a new process waits for khad.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use khactl_balancer::{Balancer, BalancerStatus};
+use khactl_proto::v1;
+use prost::Message;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::address::{Leftover, Netlink, Target, Vip, quiet_other_interfaces};
+use crate::error::{VipError, chain};
+use crate::feed::Wanted;
+use crate::instance::{Instance, Purpose};
+use crate::lease::LeaseStatus;
+
+/// How long a hand-over that was asked for is waited for; the lease itself needs milliseconds.
+const HAND_OVER: Duration = Duration::from_secs(3);
+
+/// How often what could not be done is tried again, and the lease thread is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The process's one mind.
+pub struct Control {
+    run_dir: PathBuf,
+    boot_id: [u8; 16],
+    balancer: Balancer,
+    leftover: Leftover,
+    /// Rung when the instance was replaced, so that the loop watches the new one.
+    attention: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: Option<Wanted>,
+    digest: Vec<u8>,
+    instance: Option<Instance>,
+    /// The address stood here when it was last looked at.
+    held: bool,
+    /// Since the last feed, or the last try.
+    problems: Vec<String>,
+    stopped: bool,
+}
+
+/// Everything that status tells, read at one moment.
+pub struct Snapshot {
+    /// Whether khad has fed this process, and with what (SHA-256 of the feed).
+    pub digest: Option<Vec<u8>>,
+    /// The lease, if it runs.
+    pub lease: Option<LeaseStatus>,
+    /// What was last told to the lease about serving.
+    pub fit: bool,
+    /// Per VIP: where it belongs, whether there is carrier, whether it stands there.
+    pub addresses: Vec<AddressSnapshot>,
+    /// The balancer.
+    pub balancer: BalancerStatus,
+    /// What hinders, in words for the operator.
+    pub problems: Vec<String>,
+}
+
+/// One VIP on this host.
+pub struct AddressSnapshot {
+    /// The address.
+    pub address: IpAddr,
+    /// Its interface; none while no interface fits.
+    pub interface: Option<String>,
+    /// The interface is up and has carrier.
+    pub carrier: bool,
+    /// The kernel has the address now.
+    pub present: bool,
+}
+
+impl Control {
+    /// Clears away what a predecessor left behind (rule P10), then waits to be fed.
+    pub fn new(run_dir: PathBuf, boot_id: [u8; 16], balancer: Balancer) -> Result<Self, VipError> {
+        let leftover = Leftover::new(&run_dir);
+        leftover.clear()?;
+        Ok(Self {
+            run_dir,
+            boot_id,
+            balancer,
+            leftover,
+            attention: Notify::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Takes a feed over; gives back what hinders doing all of it.
+    pub async fn feed(&self, fed: &v1::VipFeedRequest) -> Result<Vec<String>, VipError> {
+        let wanted = Wanted::try_from(fed)?;
+        let mut state = self.state.lock().await;
+        let digest = digest(&SHA256, &fed.encode_to_vec()).as_ref().to_vec();
+        if state.digest != digest {
+            tracing::info!(epoch = fed.epoch, members = fed.members.len(), "fed anew");
+        }
+        state.digest = digest;
+        state.wanted = Some(wanted);
+        self.reconcile(&mut state).await;
+        self.attention.notify_one();
+        Ok(state.problems.clone())
+    }
+
+    /// Gives the VIP up in favour of `successor`; true if this host held it.
+    pub async fn hand_over(&self, successor: Option<u64>) -> bool {
+        let held = {
+            let state = self.state.lock().await;
+            match &state.instance {
+                Some(instance) if instance.status().holding => {
+                    self.reset_clients(instance);
+                    instance.hand_over(successor);
+                    true
+                }
+                _ => false,
+            }
+        };
+        let gone = async {
+            while self.holds().await {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if held && tokio::time::timeout(HAND_OVER, gone).await.is_err() {
+            tracing::warn!("the VIP is still here after it was handed over");
+        }
+        held
+    }
+
+    /// Serves until the lease thread ends by itself, which is the process's end too.
+    pub async fn tend(&self) -> VipError {
+        let mut any_healthy = self.balancer.any_healthy();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut observed = {
+                let state = self.state.lock().await;
+                state.instance.as_ref().map(Instance::observed)
+            };
+            let news = async {
+                match &mut observed {
+                    // An error says that the instance was replaced: the loop takes the new one.
+                    Some(observed) => drop(observed.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            let mut due = false;
+            tokio::select! {
+                _ = any_healthy.changed() => {}
+                () = news => {}
+                () = self.attention.notified() => {}
+                _ = ticks.tick() => due = true,
+            }
+            let mut state = self.state.lock().await;
+            if due && self.is_misplaced(&state) {
+                self.reconcile(&mut state).await;
+            }
+            if let Some(failure) = self.look(&mut state) {
+                return failure;
+            }
+        }
+    }
+
+    /// Hands the VIP over and ends the lease; the balancer goes on until it is drained.
+    pub async fn stop(&self) {
+        let mut state = self.state.lock().await;
+        state.stopped = true;
+        if let Some(instance) = state.instance.take() {
+            self.end(instance).await;
+        }
+    }
+
+    /// What there is to tell.
+    pub async fn snapshot(&self) -> Snapshot {
+        let state = self.state.lock().await;
+        let balancer = self.balancer.status();
+        let mut problems = state.problems.clone();
+        problems.extend(balancer.problems.iter().cloned());
+        let present = Netlink::open().and_then(|mut netlink| netlink.addresses());
+        if let Err(error) = &present {
+            problems.push(format!("addresses cannot be listed: {error}"));
+        }
+        let present = present.unwrap_or_default();
+        let instance = state.instance.as_ref();
+        if let Some(error) = instance.and_then(Instance::add_problem) {
+            problems.push(chain(&error));
+        }
+        if let Some(refused) = instance.and_then(|instance| instance.status().refused_feed) {
+            problems.push(format!("the lease refuses what it was fed: {refused}"));
+        }
+        let without_carrier = instance
+            .map(|instance| instance.observed().borrow().without_carrier.clone())
+            .unwrap_or_default();
+        let addresses: Vec<AddressSnapshot> = state
+            .wanted
+            .iter()
+            .flat_map(|wanted| &wanted.vips)
+            .map(|vip| {
+                let target = instance.and_then(|instance| {
+                    let mut targets = instance.purpose.targets.iter();
+                    targets.find(|target| target.address == vip.address)
+                });
+                AddressSnapshot {
+                    address: vip.address,
+                    interface: target.map(|target| target.interface.clone()),
+                    carrier: target.is_some_and(|t| !without_carrier.contains(&t.index)),
+                    present: present.iter().any(|found| found.address == vip.address),
+                }
+            })
+            .collect();
+        for address in addresses.iter().filter(|address| !address.carrier) {
+            if let Some(interface) = &address.interface {
+                problems.push(format!("{interface}, the VIP's interface, has no carrier"));
+            }
+        }
+        Snapshot {
+            digest: state.wanted.as_ref().map(|_| state.digest.clone()),
+            lease: instance.map(Instance::status),
+            fit: instance.is_some_and(Instance::is_fit),
+            addresses,
+            balancer,
+            problems,
+        }
+    }
+
+    async fn reconcile(&self, state: &mut State) {
+        let Some(wanted) = state.wanted.clone() else {
+            return;
+        };
+        if state.stopped {
+            return;
+        }
+        state.problems.clear();
+        self.balancer.apply(wanted.balancer.clone());
+        let targets = match place(&wanted.vips) {
+            Ok(targets) => targets,
+            Err(error) => {
+                note(&mut state.problems, &error);
+                // The host still takes part as an acceptor; it is not fit to hold.
+                Vec::new()
+            }
+        };
+        let purpose = wanted.lease.as_ref().map(|lease| Purpose {
+            cluster: lease.cluster,
+            host_id: lease.host_id,
+            bind: lease.bind,
+            targets,
+        });
+        if state.instance.as_ref().map(|i| &i.purpose) != purpose.as_ref() {
+            if let Some(instance) = state.instance.take() {
+                self.end(instance).await;
+                state.held = false;
+            }
+            if let Some(purpose) = purpose {
+                match self.start(purpose, &mut state.problems) {
+                    Ok(instance) => state.instance = Some(instance),
+                    Err(error) => note(&mut state.problems, &error),
+                }
+            }
+        }
+        if let (Some(instance), Some(lease)) = (&state.instance, &wanted.lease) {
+            instance.feed(lease);
+        }
+        self.judge_fitness(state);
+    }
+
+    fn start(&self, purpose: Purpose, problems: &mut Vec<String>) -> Result<Instance, VipError> {
+        let addresses: Vec<IpAddr> = purpose.targets.iter().map(|t| t.address).collect();
+        if !addresses.is_empty() {
+            self.leftover.remember(&addresses)?;
+        }
+        let interfaces: BTreeSet<&str> = purpose
+            .targets
+            .iter()
+            .filter(|target| target.address.is_ipv4())
+            .map(|target| target.interface.as_str())
+            .collect();
+        for interface in interfaces {
+            if let Err(error) = quiet_other_interfaces(interface) {
+                note(problems, &error);
+            }
+        }
+        Instance::start(purpose, &self.run_dir, self.boot_id)
+    }
+
+    /// Resets clients first: after the hand-over nothing could be sent to them from the VIP.
+    async fn end(&self, instance: Instance) {
+        if instance.is_address_wanted() {
+            self.reset_clients(&instance);
+        }
+        let ended = tokio::task::spawn_blocking(|| instance.shutdown()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "ending the lease failed");
+        }
+    }
+
+    fn reset_clients(&self, instance: &Instance) {
+        for target in &instance.purpose.targets {
+            self.balancer.reset_clients_of(target.address);
+        }
+    }
+
+    async fn holds(&self) -> bool {
+        let state = self.state.lock().await;
+        let instance = state.instance.as_ref();
+        instance.is_some_and(|instance| instance.status().holding)
+    }
+
+    /// Something of the last feed could not be done, or the interface has changed under it.
+    fn is_misplaced(&self, state: &State) -> bool {
+        !state.problems.is_empty()
+            || state
+                .instance
+                .as_ref()
+                .is_some_and(|instance| !instance.observed().borrow().without_carrier.is_empty())
+    }
+
+    /// After any news: tells the lease whether this host can serve, lets go of clients that came
+    /// by an address that has left, and notices the end of the lease thread.
+    fn look(&self, state: &mut State) -> Option<VipError> {
+        self.judge_fitness(state);
+        let instance = state.instance.as_ref()?;
+        let holding = instance.observed().borrow().holding;
+        if state.held && !holding {
+            self.reset_clients(instance);
+        }
+        if state.held != holding {
+            let news = if holding {
+                "the VIP came"
+            } else {
+                "the VIP left"
+            };
+            tracing::info!(epoch = instance.status().epoch, news);
+        }
+        state.held = holding;
+        let failure = instance.status().failure?;
+        Some(VipError::LeaseEnded { reason: failure })
+    }
+
+    /// Fit to serve: a healthy backend, and carrier on every interface of the VIP.
+    fn judge_fitness(&self, state: &mut State) {
+        let any_healthy = *self.balancer.any_healthy().borrow();
+        if let Some(instance) = &mut state.instance {
+            let carrier = instance.observed().borrow().without_carrier.is_empty();
+            let placed = !instance.purpose.targets.is_empty();
+            instance.set_fit(any_healthy && carrier && placed);
+        }
+    }
+}
+
+/// Finds every VIP's place on this host.
+pub(crate) fn place(vips: &[Vip]) -> Result<Vec<Target>, VipError> {
+    let failed = |cause: io::Error| VipError::Netlink {
+        doing: "listing interfaces",
+        cause,
+    };
+    let mut netlink = Netlink::open().map_err(failed)?;
+    let links = netlink.links().map_err(failed)?;
+    let addresses = netlink.addresses().map_err(failed)?;
+    vips.iter()
+        .map(|vip| vip.place(&links, &addresses))
+        .collect()
+}
+
+fn note(problems: &mut Vec<String>, error: &VipError) {
+    let problem = chain(error);
+    tracing::warn!(problem, "khavip is hindered");
+    problems.push(problem);
+}

@@ -1,0 +1,404 @@
+//! What khad feeds, bounded and validated: the only way from the wire to anything that acts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use khactl_balancer::{BackendConfig, BalancerConfig, HealthConfig, Method, Scheme};
+use khactl_proto::v1;
+
+use crate::address::{Selector, Vip};
+use crate::error::VipError;
+use crate::lease::{Feed, Member};
+
+/// Most members of the lease; its acceptors are arrays of this size.
+const MEMBERS_MAX: usize = 9;
+/// Most backends; far more apiservers than any control plane has.
+const BACKENDS_MAX: usize = 64;
+/// Longest authorities file; some dozens of certificates.
+const CA_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a host (RFC 1035).
+const HOST_BYTES_MAX: usize = 253;
+/// `IFNAMSIZ` less its zero.
+const INTERFACE_BYTES_MAX: usize = 15;
+/// A minute is longer than anybody wants a check to take.
+const HEALTH_MS: std::ops::RangeInclusive<u32> = 10..=60_000;
+/// From the fast profile's floor to `T_MAX` (LEASE.md).
+const LEASE_MS: std::ops::RangeInclusive<u32> = 40..=2_000;
+
+/// The whole desired state of this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// None while the cluster has no members of the lease: then only the balancer runs.
+    pub lease: Option<WantedLease>,
+    /// The VIPs; at most one per family.
+    pub vips: Vec<Vip>,
+    /// The balancer with its listeners.
+    pub balancer: BalancerConfig,
+}
+
+/// The lease's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedLease {
+    /// The cluster's id.
+    pub cluster: [u8; 16],
+    /// This host among the members.
+    pub host_id: u64,
+    /// Where datagrams arrive.
+    pub bind: SocketAddr,
+    /// What the lease thread is fed.
+    pub feed: Feed,
+    /// Names of the members, for logs.
+    pub names: BTreeMap<u64, String>,
+}
+
+impl TryFrom<&v1::VipFeedRequest> for Wanted {
+    type Error = VipError;
+
+    fn try_from(fed: &v1::VipFeedRequest) -> Result<Self, VipError> {
+        let vips = vips(&fed.addresses)?;
+        Ok(Self {
+            lease: if fed.members.is_empty() {
+                None
+            } else {
+                Some(lease(fed)?)
+            },
+            balancer: match &fed.balancer {
+                Some(balancer) => balancer_config(balancer, &vips)?,
+                None => BalancerConfig::default(),
+            },
+            vips,
+        })
+    }
+}
+
+fn refused(field: &'static str, reason: impl Into<String>) -> VipError {
+    VipError::Feed {
+        field,
+        reason: reason.into(),
+    }
+}
+
+fn lease(fed: &v1::VipFeedRequest) -> Result<WantedLease, VipError> {
+    let bytes = |field, bytes: &[u8], wanted: usize| {
+        refused(
+            field,
+            format!("it has {} bytes instead of {wanted}", bytes.len()),
+        )
+    };
+    if fed.members.len() > MEMBERS_MAX {
+        return Err(refused("members", format!("more than {MEMBERS_MAX}")));
+    }
+    if !LEASE_MS.contains(&fed.lease_ms) {
+        return Err(refused(
+            "lease_ms",
+            format!("{} is not within {LEASE_MS:?}", fed.lease_ms),
+        ));
+    }
+    let mut members = Vec::with_capacity(fed.members.len());
+    let mut names = BTreeMap::new();
+    for member in &fed.members {
+        if member.id == 0 || names.contains_key(&member.id) {
+            return Err(refused(
+                "members",
+                format!("the id {} is zero or there twice", member.id),
+            ));
+        }
+        names.insert(member.id, host("members", &member.host)?);
+        members.push(Member {
+            id: member.id,
+            address: socket("members", &member.address)?,
+            preference: u8::try_from(member.preference)
+                .map_err(|_| refused("members", "a preference is above 255"))?,
+            proposer: member.proposer,
+        });
+    }
+    let addresses: BTreeSet<SocketAddr> = members.iter().map(|m| m.address).collect();
+    if addresses.len() < members.len() {
+        return Err(refused("members", "an address is there twice"));
+    }
+    Ok(WantedLease {
+        cluster: fed
+            .cluster_id
+            .as_ref()
+            .try_into()
+            .map_err(|_| bytes("cluster_id", &fed.cluster_id, 16))?,
+        host_id: match fed.host_id {
+            0 => return Err(refused("host_id", "it is zero")),
+            id => id,
+        },
+        bind: socket("bind", &fed.bind)?,
+        feed: Feed {
+            epoch: fed.epoch,
+            confirmed: fed.confirmed,
+            key: fed
+                .lease_key
+                .as_ref()
+                .try_into()
+                .map_err(|_| bytes("lease_key", &fed.lease_key, 32))?,
+            members,
+            lease_ms: fed.lease_ms,
+        },
+        names,
+    })
+}
+
+fn vips(addresses: &[v1::VipAddress]) -> Result<Vec<Vip>, VipError> {
+    let mut vips: Vec<Vip> = Vec::new();
+    for address in addresses {
+        let unreadable = || refused("addresses", format!("{:?} is not IP/PREFIX", address.cidr));
+        let (ip, prefix) = address.cidr.split_once('/').ok_or_else(unreadable)?;
+        let ip: IpAddr = ip.parse().map_err(|_| unreadable())?;
+        let prefix: u8 = prefix.parse().map_err(|_| unreadable())?;
+        let prefix_max = if ip.is_ipv4() { 32 } else { 128 };
+        if prefix > prefix_max || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+            return Err(unreadable());
+        }
+        if vips.iter().any(|vip| vip.address.is_ipv4() == ip.is_ipv4()) {
+            return Err(refused("addresses", "more than one of a family"));
+        }
+        vips.push(Vip {
+            address: ip,
+            prefix,
+            interface: interface(&address.interface)?,
+        });
+    }
+    Ok(vips)
+}
+
+fn interface(name: &str) -> Result<Selector, VipError> {
+    if name.is_empty() || name == "auto" {
+        return Ok(Selector::Auto);
+    }
+    // It becomes part of a path below /proc/sys.
+    if name.len() > INTERFACE_BYTES_MAX || name.contains(['/', '\0']) || name.starts_with('.') {
+        return Err(refused(
+            "addresses",
+            format!("{name:?} is no interface's name"),
+        ));
+    }
+    Ok(Selector::Named(name.to_owned()))
+}
+
+fn balancer_config(fed: &v1::VipBalancer, vips: &[Vip]) -> Result<BalancerConfig, VipError> {
+    let port = u16::try_from(fed.port).map_err(|_| refused("balancer.port", "above 65535"))?;
+    if port == 0 {
+        return Ok(BalancerConfig::default());
+    }
+    if fed.backends.len() > BACKENDS_MAX {
+        return Err(refused(
+            "balancer.backends",
+            format!("more than {BACKENDS_MAX}"),
+        ));
+    }
+    let mut listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    if vips.iter().any(|vip| vip.address.is_ipv6()) {
+        listeners.push(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+    }
+    listeners.extend(vips.iter().map(|vip| SocketAddr::from((vip.address, port))));
+    let mut backends: Vec<BackendConfig> = Vec::with_capacity(fed.backends.len());
+    for backend in &fed.backends {
+        let address = socket("balancer.backends", &backend.address)?;
+        if listeners.contains(&address) || backends.iter().any(|b| b.address == address) {
+            return Err(refused(
+                "balancer.backends",
+                format!("{address} is there twice, or is the balancer itself"),
+            ));
+        }
+        backends.push(BackendConfig {
+            host: host("balancer.backends", &backend.host)?,
+            address,
+        });
+    }
+    Ok(BalancerConfig {
+        listeners,
+        method: match fed.method.as_str() {
+            "" | "round-robin" => Method::RoundRobin,
+            other => {
+                return Err(refused(
+                    "balancer.method",
+                    format!("{other:?} is not known: round-robin is"),
+                ));
+            }
+        },
+        health: match &fed.health {
+            Some(health) => health_config(health)?,
+            None => HealthConfig::default(),
+        },
+        backends,
+    })
+}
+
+fn health_config(fed: &v1::VipHealth) -> Result<HealthConfig, VipError> {
+    let scheme = match fed.scheme.as_str() {
+        "http" => Scheme::Http,
+        "https" if fed.ca_pem.len() <= CA_BYTES_MAX => Scheme::Https {
+            ca_pem: fed.ca_pem.to_vec(),
+        },
+        "https" => return Err(refused("balancer.health.ca_pem", "more than 256 KiB")),
+        other => {
+            return Err(refused(
+                "balancer.health.scheme",
+                format!("{other:?} is neither http nor https"),
+            ));
+        }
+    };
+    let millis = |field, value: u32| {
+        if HEALTH_MS.contains(&value) {
+            Ok(Duration::from_millis(value.into()))
+        } else {
+            Err(refused(
+                field,
+                format!("{value} is not within {HEALTH_MS:?}"),
+            ))
+        }
+    };
+    Ok(HealthConfig {
+        scheme,
+        path: fed.path.clone(),
+        period: millis("balancer.health.period_ms", fed.period_ms)?,
+        timeout: millis("balancer.health.timeout_ms", fed.timeout_ms)?,
+        rise: fed.rise,
+        fall: fed.fall,
+    })
+}
+
+fn host(field: &'static str, name: &str) -> Result<String, VipError> {
+    if name.len() > HOST_BYTES_MAX {
+        return Err(refused(field, "a host's name is longer than 253 bytes"));
+    }
+    Ok(name.to_owned())
+}
+
+fn socket(field: &'static str, text: &str) -> Result<SocketAddr, VipError> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| refused(field, format!("{text:?} is not IP:PORT")))?;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        return Err(refused(field, format!("{text:?} is nobody's address")));
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> v1::VipFeedRequest {
+        v1::VipFeedRequest {
+            cluster_id: vec![1; 16].into(),
+            host_id: 1,
+            bind: "10.77.0.11:9443".to_owned(),
+            lease_key: vec![2; 32].into(),
+            epoch: 3,
+            confirmed: true,
+            members: vec![v1::VipMember {
+                id: 1,
+                host: "cp1".to_owned(),
+                address: "10.77.0.11:9443".to_owned(),
+                preference: 0,
+                proposer: true,
+            }],
+            lease_ms: 250,
+            addresses: vec![
+                v1::VipAddress {
+                    cidr: "10.77.0.100/24".to_owned(),
+                    interface: "auto".to_owned(),
+                },
+                v1::VipAddress {
+                    cidr: "fd00:77::100/64".to_owned(),
+                    interface: "eth0".to_owned(),
+                },
+            ],
+            balancer: Some(v1::VipBalancer {
+                port: 6443,
+                method: String::new(),
+                health: Some(v1::VipHealth {
+                    scheme: "http".to_owned(),
+                    path: "/readyz".to_owned(),
+                    period_ms: 500,
+                    timeout_ms: 500,
+                    rise: 2,
+                    fall: 2,
+                    ..v1::VipHealth::default()
+                }),
+                backends: vec![v1::VipBackend {
+                    host: "cp1".to_owned(),
+                    address: "10.77.0.11:6443".to_owned(),
+                }],
+            }),
+        }
+    }
+
+    #[test]
+    fn a_whole_feed_is_understood() {
+        let wanted = Wanted::try_from(&good()).expect("good");
+        let listeners: Vec<String> = wanted
+            .balancer
+            .listeners
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            listeners,
+            [
+                "127.0.0.1:6443",
+                "[::1]:6443",
+                "10.77.0.100:6443",
+                "[fd00:77::100]:6443"
+            ]
+        );
+        assert_eq!(wanted.vips[1].interface, Selector::Named("eth0".to_owned()));
+        assert_eq!(wanted.lease.expect("lease").feed.members.len(), 1);
+    }
+
+    #[test]
+    fn without_members_only_the_balancer_is_wanted() {
+        let mut fed = good();
+        fed.members.clear();
+        fed.lease_key.clear();
+        assert_eq!(Wanted::try_from(&fed).expect("good").lease, None);
+    }
+
+    #[test]
+    fn every_malformed_field_is_refused_by_its_name() {
+        type Spoil = fn(&mut v1::VipFeedRequest);
+        let cases: [(&str, Spoil); 13] = [
+            ("cluster_id", |fed| fed.cluster_id.clear()),
+            ("host_id", |fed| fed.host_id = 0),
+            ("bind", |fed| fed.bind = "nowhere".to_owned()),
+            ("bind", |fed| fed.bind = "0.0.0.0:9443".to_owned()),
+            ("lease_key", |fed| fed.lease_key = vec![0; 31].into()),
+            ("lease_ms", |fed| fed.lease_ms = 2001),
+            ("members", |fed| {
+                fed.members = vec![fed.members[0].clone(); 2]
+            }),
+            ("members", |fed| fed.members[0].preference = 256),
+            ("addresses", |fed| {
+                fed.addresses[0].cidr = "10.0.0.1".to_owned()
+            }),
+            ("addresses", |fed| {
+                fed.addresses[0].interface = "../../x".to_owned();
+            }),
+            ("balancer.port", |fed| {
+                fed.balancer.as_mut().expect("there").port = 65536;
+            }),
+            ("balancer.method", |fed| {
+                fed.balancer.as_mut().expect("there").method = "random".to_owned();
+            }),
+            ("balancer.backends", |fed| {
+                fed.balancer.as_mut().expect("there").backends[0].address =
+                    "127.0.0.1:6443".to_owned();
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut fed = good();
+            spoil(&mut fed);
+            let error = Wanted::try_from(&fed).expect_err(field);
+            assert!(
+                matches!(&error, VipError::Feed { field: named, .. } if *named == field),
+                "{field}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One run of the lease with the address that goes with it: they are made together, since the
+//! lease thread's port is prepared for one set of addresses, and are replaced together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::address::{Hold, Keeper, Observed, Port, Target};
+use crate::error::VipError;
+use crate::feed::WantedLease;
+use crate::lease::{self, LeaseConfig, LeaseHandle, LeaseStatus};
+
+/// How long a hand-over may take before the thread is ended without one. A release is one
+/// datagram; this leaves room for a thread without real-time priority on a busy machine.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// What an instance was made for; if it changes, so does the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Purpose {
+    pub(crate) cluster: [u8; 16],
+    pub(crate) host_id: u64,
+    pub(crate) bind: SocketAddr,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// The running lease.
+pub(crate) struct Instance {
+    pub(crate) purpose: Purpose,
+    lease: LeaseHandle,
+    keeper: Keeper,
+    hold: Arc<Hold>,
+    fit: bool,
+}
+
+impl Instance {
+    pub(crate) fn start(
+        purpose: Purpose,
+        run_dir: &Path,
+        boot_id: [u8; 16],
+    ) -> Result<Self, VipError> {
+        let netlink = |cause| VipError::Netlink {
+            doing: "preparing the VIP's address",
+            cause,
+        };
+        let hold = Arc::new(Hold::new().map_err(netlink)?);
+        let keeper = Keeper::start(purpose.targets.clone(), hold.clone()).map_err(netlink)?;
+        let port = Port::new(&purpose.targets, hold.clone()).map_err(netlink)?;
+        let config = LeaseConfig {
+            host_id: purpose.host_id,
+            bind: purpose.bind,
+            cluster: purpose.cluster,
+            record: record(run_dir),
+            boot_id,
+        };
+        let lease = lease::spawn(config, Box::new(port)).map_err(|cause| VipError::Lease {
+            bind: purpose.bind,
+            cause,
+        })?;
+        Ok(Self {
+            purpose,
+            lease,
+            keeper,
+            hold,
+            fit: false,
+        })
+    }
+
+    pub(crate) fn feed(&self, wanted: &WantedLease) {
+        self.lease.feed(wanted.feed.clone());
+    }
+
+    /// Tells the lease whether this host can serve. Only a change is told.
+    pub(crate) fn set_fit(&mut self, fit: bool) {
+        if self.fit != fit {
+            self.fit = fit;
+            tracing::info!(fit, "whether this host can serve has changed");
+            self.lease.fit(fit);
+        }
+    }
+
+    pub(crate) fn is_fit(&self) -> bool {
+        self.fit
+    }
+
+    pub(crate) fn hand_over(&self, successor: Option<u64>) {
+        self.lease.hand_over(successor);
+    }
+
+    pub(crate) fn status(&self) -> LeaseStatus {
+        self.lease.status()
+    }
+
+    pub(crate) fn observed(&self) -> watch::Receiver<Observed> {
+        self.keeper.observed()
+    }
+
+    /// The address stands here by the lease's will.
+    pub(crate) fn is_address_wanted(&self) -> bool {
+        self.hold.is_wanted()
+    }
+
+    /// What went wrong when the address was last added.
+    pub(crate) fn add_problem(&self) -> Option<VipError> {
+        let cause = self.hold.add_error()?;
+        let address = self.purpose.targets.first()?.address;
+        Some(VipError::Add { address, cause })
+    }
+
+    /// Hands the lease over (rule P9) and ends the threads. Waits for both.
+    pub(crate) fn shutdown(self) {
+        if !self.lease.shutdown(SHUTDOWN) {
+            tracing::warn!("the lease thread did not end in time; the VIP ends with its lifetime");
+        }
+        drop(self.keeper);
+    }
+}
+
+/// Where the lease keeps its record: on tmpfs, as the run folder is.
+pub(crate) fn record(run_dir: &Path) -> PathBuf {
+    run_dir.join("lease.record")
+}

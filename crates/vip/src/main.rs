@@ -1,0 +1,77 @@
+//! The program `khavip`. khad starts it; nobody needs to call it by hand.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use khactl_vip::error::{VipError, chain};
+use khactl_vip::release::release;
+use khactl_vip::run::{RunOptions, run};
+use tracing_subscriber::EnvFilter;
+
+/// Holds the VIP and balances its connections, as khad tells it.
+#[derive(Debug, Parser)]
+#[command(name = "khavip", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs in the foreground until SIGTERM, which hands the VIP over.
+    Run {
+        /// A folder on tmpfs, for what must not survive a reboot.
+        #[arg(long, default_value = "/run/khactl")]
+        run_dir: PathBuf,
+        /// The Unix socket that khad speaks to.
+        #[arg(long, default_value = "/run/khactl/khavip.sock")]
+        socket: PathBuf,
+    },
+    /// Gives back at once what a khavip held that died (khad has proof of that). Reads from its
+    /// standard input what the dead one was last fed.
+    Release {
+        /// The dead one's folder.
+        #[arg(long, default_value = "/run/khactl")]
+        run_dir: PathBuf,
+    },
+}
+
+/// More than any feed takes.
+const FEED_BYTES_MAX: u64 = 1024 * 1024;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .init();
+    match carry_out(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<(), VipError> {
+    match command {
+        Command::Run { run_dir, socket } => run(&RunOptions { run_dir, socket }),
+        Command::Release { run_dir } => {
+            let mut feed = Vec::new();
+            std::io::stdin()
+                .take(FEED_BYTES_MAX)
+                .read_to_end(&mut feed)
+                .map_err(|cause| VipError::Runtime {
+                    doing: "reading the feed from standard input",
+                    cause,
+                })?;
+            release(&run_dir, &feed)
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The process from start to end: one of its kind per host, served over a Unix socket, ended by
+//! SIGTERM in order: the VIP is handed over, the balancer drained, the socket closed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use khactl_balancer::{Balancer, BalancerTask};
+use khactl_proto::v1::vip_server::VipServer;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::control::Control;
+use crate::error::VipError;
+use crate::service::Service;
+
+/// How long connections may go on after SIGTERM. Watches never end by themselves, so this only
+/// has to let short requests finish.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A feed is a few KiB, most of it the authorities.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where the process lives.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// On tmpfs: lock, record of the lease, addresses to clear away.
+    pub run_dir: PathBuf,
+    /// Where khad finds it.
+    pub socket: PathBuf,
+}
+
+/// Runs until SIGTERM, or until the lease thread ends by itself.
+pub fn run(options: &RunOptions) -> Result<(), VipError> {
+    let _lock = lock(&options.run_dir)?;
+    raise_descriptor_limit();
+    let boot_id = boot_id()?;
+    let (balancer, work) = Balancer::new();
+    // P10: before anything else, what a predecessor left behind goes.
+    let control = Arc::new(Control::new(
+        options.run_dir.clone(),
+        boot_id,
+        balancer.clone(),
+    )?);
+    let balancing = start_balancer(work)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| VipError::Runtime {
+            doing: "starting the control loop",
+            cause,
+        })?;
+    let ended = runtime.block_on(serve(options, control));
+    balancer.drain(DRAIN);
+    if balancing.join().is_err() {
+        tracing::error!("the balancer's thread panicked");
+    }
+    tracing::info!("ended");
+    ended
+}
+
+async fn serve(options: &RunOptions, control: Arc<Control>) -> Result<(), VipError> {
+    let listener = listen(&options.socket)?;
+    let mut terminate = terminate()?;
+    let (close, closed) = oneshot::channel::<()>();
+    let service =
+        VipServer::new(Service::new(control.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let server = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            // Closed by being dropped, too.
+            let _closed = closed.await;
+        });
+    tokio::pin!(server);
+    tracing::info!(socket = %options.socket.display(), "waiting to be fed");
+    let ended = tokio::select! {
+        served = &mut server => served.map_err(|cause| VipError::Serve {
+            path: options.socket.clone(),
+            cause,
+        }),
+        failure = control.tend() => Err(failure),
+        () = asked_to_end(&mut terminate) => {
+            tracing::info!("asked to end: handing the VIP over");
+            Ok(())
+        }
+    };
+    control.stop().await;
+    drop(close);
+    // The socket goes with the process; a successor replaces it.
+    let _gone = std::fs::remove_file(&options.socket);
+    ended
+}
+
+struct Terminate {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn terminate() -> Result<Terminate, VipError> {
+    let of = |kind| {
+        signal(kind).map_err(|cause| VipError::Runtime {
+            doing: "waiting for signals",
+            cause,
+        })
+    };
+    Ok(Terminate {
+        terminate: of(SignalKind::terminate())?,
+        interrupt: of(SignalKind::interrupt())?,
+    })
+}
+
+async fn asked_to_end(signals: &mut Terminate) {
+    tokio::select! {
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
+    }
+}
+
+/// One khavip per run folder (rule P10); held until the process ends, however it ends.
+pub(crate) fn lock(run_dir: &Path) -> Result<File, VipError> {
+    let path = run_dir.join("khavip.lock");
+    let made = |cause| VipError::RunFile {
+        path: path.clone(),
+        cause,
+    };
+    std::fs::create_dir_all(run_dir).map_err(made)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(made)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(VipError::AlreadyRunning { path }),
+        Err(cause) => Err(made(cause.into())),
+    }
+}
+
+/// The socket is root's alone from the moment it exists: it is made under another name in the
+/// same folder, restricted, and renamed.
+fn listen(path: &Path) -> Result<UnixListener, VipError> {
+    let made = |cause| VipError::RunFile {
+        path: path.to_owned(),
+        cause,
+    };
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(made(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh).map_err(made)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(made)?;
+    std::fs::rename(&fresh, path).map_err(made)?;
+    Ok(listener)
+}
+
+/// The balancer has a thread of its own, so that moving bytes never delays an answer to khad.
+fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
+    let failed = |cause| VipError::Runtime {
+        doing: "starting the balancer",
+        cause,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    std::thread::Builder::new()
+        .name("balancer".to_owned())
+        .spawn(move || runtime.block_on(work.run()))
+        .map_err(failed)
+}
+
+/// Each connection takes two descriptors; the usual soft limit of 1024 is for programs that use
+/// `select`. Failing to raise it leaves fewer connections, and accepting says so when it matters.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+/// The kernel's boot id as 16 bytes.
+pub(crate) fn boot_id() -> Result<[u8; 16], VipError> {
+    let failed = |cause| VipError::Runtime {
+        doing: "reading the kernel's boot id",
+        cause,
+    };
+    let text = khactl_sys::boot::id().map_err(failed)?;
+    parse_boot_id(&text)
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidData, "not a UUID")))
+}
+
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+    if digits.len() != 32 {
+        return None;
+    }
+    u128::from_str_radix(&digits, 16)
+        .ok()
+        .map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_id_is_sixteen_bytes() {
+        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").expect("a UUID");
+        assert_eq!(id[..2], [0x00, 0x11]);
+        assert_eq!(id[15], 0xff);
+        assert_eq!(parse_boot_id("none"), None);
+    }
+
+    #[test]
+    fn a_second_process_is_refused_while_the_first_lives() {
+        let folder = tempfile::tempdir().expect("folder");
+        let first = lock(folder.path()).expect("the first");
+        assert!(matches!(
+            lock(folder.path()),
+            Err(VipError::AlreadyRunning { .. })
+        ));
+        drop(first);
+        lock(folder.path()).expect("after the first");
+    }
+}
