@@ -188,10 +188,10 @@ impl Processes {
         let started = offload(move || workshop.start(&spec, user.as_ref(), before)).await;
         let spawned = match started {
             Ok(spawned) => spawned,
-            Err((error, record)) => {
-                slot.state().record = record;
+            Err(failed) => {
+                slot.state().record = failed.record;
                 self.0.changes.send_modify(|count| *count += 1);
-                return Err(error);
+                return Err(failed.error);
             }
         };
         tracing::info!(component = %name, pid = spawned.fd.pid(), "started");

@@ -121,33 +121,16 @@ impl Workshop {
         user: Option<&SystemUser>,
         before: Option<Record>,
     ) -> Result<Spawned, Box<Failed>> {
-        let lock = self
-            .lock_starts()
-            .map_err(|error| (error, before.clone()))?;
-        let mut record = Record {
-            name: spec.name,
-            cluster: self.cluster(),
-            boot: self.boot.clone(),
-            start: random_id().map_err(|source| {
-                (
-                    HostError::Kernel {
-                        what: "random bytes",
-                        source,
-                    },
-                    before.clone(),
-                )
-            })?,
-            program: spec.program.clone(),
-            digest: spec.digest.clone(),
-            started_at_ms: millis(khactl_sys::clock::boottime()),
-            pid: 0,
-            start_ticks: 0,
-            exit: None,
-            quick_exits: before.as_ref().map_or(0, |before| before.quick_exits),
+        let quick_exits = before.as_ref().map_or(0, |before| before.quick_exits);
+        let (lock, mut record) = match self.intend(spec, quick_exits) {
+            Ok(intent) => intent,
+            Err(error) => {
+                return Err(Box::new(Failed {
+                    error,
+                    record: before,
+                }));
+            }
         };
-        record
-            .store(&self.records)
-            .map_err(|error| (error, before))?;
         match self.spawn(spec, user, &record) {
             Ok((child, fd, start_ticks)) => {
                 drop(lock);
@@ -161,16 +144,39 @@ impl Workshop {
                 Ok(Spawned { child, fd, record })
             }
             Err((error, why)) => {
-                record.end(
-                    &Ending::NotStarted(why),
-                    false,
-                    khactl_sys::clock::boottime(),
-                );
+                let now = khactl_sys::clock::boottime();
+                record.end(&Ending::NotStarted(why), false, now);
                 // The error that is reported is the first one.
                 let _ = record.store(&self.records);
-                Err((error, Some(record)))
+                Err(Box::new(Failed {
+                    error,
+                    record: Some(record),
+                }))
             }
         }
+    }
+
+    /// Takes the lock of starts and writes down what is about to be started.
+    fn intend(&self, spec: &ProcessSpec, quick_exits: u32) -> Result<(File, Record), HostError> {
+        let lock = self.lock_starts()?;
+        let record = Record {
+            name: spec.name,
+            cluster: self.cluster(),
+            boot: self.boot.clone(),
+            start: random_id().map_err(|source| HostError::Kernel {
+                what: "random bytes",
+                source,
+            })?,
+            program: spec.program.clone(),
+            digest: spec.digest.clone(),
+            started_at_ms: millis(khactl_sys::clock::boottime()),
+            pid: 0,
+            start_ticks: 0,
+            exit: None,
+            quick_exits,
+        };
+        record.store(&self.records)?;
+        Ok((lock, record))
     }
 
     fn spawn(
