@@ -6,6 +6,7 @@
 mod faults;
 mod host;
 mod network;
+mod process;
 mod world;
 
 use std::time::Duration;

@@ -1,0 +1,88 @@
+//! Ways out: a lease lost (P7), a round given up (P8), a hand-over made or received (P9).
+
+use super::{PROPOSES_MAX, Phase, Proposer, Round, Step};
+use crate::{Ballot, Message, Timing};
+
+impl Proposer {
+    /// P7 for a jump of `CLOCK_BOOTTIME` against `CLOCK_MONOTONIC`.
+    pub(crate) fn clock_jumped(&mut self, step: &mut Step<'_>) {
+        if self.holding() {
+            self.lose(step);
+        }
+    }
+
+    /// P9: close, remove, record, release; [`Effects`] keeps that order.
+    pub(crate) fn hand_over(&mut self, step: &mut Step<'_>, successor: Option<u64>) {
+        match self.phase {
+            Phase::Idle => return,
+            Phase::Hold => {
+                step.effects.close();
+                self.release(step, self.ballot, successor.unwrap_or(0));
+            }
+            Phase::Probe(_) | Phase::Prepare(_) | Phase::Propose(_) => self.abandon(step),
+        }
+        self.phase = Phase::Idle;
+        self.query_first = true;
+        self.next_try = step.now + self.lease();
+    }
+
+    /// A release arrived: P9 for the others.
+    pub(crate) fn released_by(
+        &mut self,
+        step: &Step<'_>,
+        ballot: Ballot,
+        cleared: bool,
+        successor: u64,
+    ) {
+        let Phase::Idle = self.phase else { return };
+        self.redraw();
+        if successor == self.host {
+            self.query_first = false;
+            self.next_try = step.now;
+        } else if successor != 0 {
+            self.next_try = step.now + self.lease() / 4 + self.order(ballot.host);
+        } else if cleared {
+            self.next_try = step.now + self.order(ballot.host);
+        }
+    }
+
+    /// P7.
+    pub(super) fn lose(&mut self, step: &mut Step<'_>) {
+        step.effects.close();
+        self.release(step, self.ballot, 0);
+        self.phase = Phase::Idle;
+        self.query_first = true;
+        self.redraw();
+        self.next_try = step.now + self.lease() / 2 + self.order(self.host);
+    }
+
+    /// P8.
+    pub(super) fn give_up(&mut self, step: &mut Step<'_>, round: Round) {
+        self.query_first |= !round.answers.heard();
+        self.abandon(step);
+        self.phase = Phase::Idle;
+        self.redraw();
+        let slot = Timing::slot(self.round_trip());
+        let most = slot
+            .saturating_mul(1 << self.fails.min(20))
+            .min(self.lease());
+        self.fails = self.fails.saturating_add(1);
+        let back_off = self.random.below(most);
+        self.next_try = round.again_at.unwrap_or(step.now + back_off).max(step.now) + self.jitter;
+    }
+
+    /// Frees partial locks (P8).
+    pub(super) fn abandon(&mut self, step: &mut Step<'_>) {
+        if let Phase::Propose(_) = self.phase {
+            self.release(step, self.ballot, 0);
+        }
+    }
+
+    pub(super) fn release(&mut self, step: &mut Step<'_>, ballot: Ballot, successor: u64) {
+        self.released = self.released.max(ballot);
+        self.proposes = [None; PROPOSES_MAX];
+        step.acceptor.release(ballot);
+        step.effects.record();
+        self.send_all(step, Message::Release { ballot, successor });
+    }
+}
