@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use khactl_proto::v1;
-use openraft::impls::leader_id_std::{CommittedLeaderId, LeaderId};
+use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use openraft::vote::RaftLeaderId as _;
 use openraft::{BasicNode, EntryPayload};
 

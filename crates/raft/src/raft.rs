@@ -101,12 +101,12 @@ impl<M: Machine> Raft<M> {
         let me = config.node_id;
         let sole_voter = raft
             .with_raft_state(move |state| {
-                let alone = |voters: Vec<u64>| voters == [me];
                 let members = &state.membership_state;
+                let now: Vec<u64> = members.effective().voter_ids().collect();
+                let before: Vec<u64> = members.committed().voter_ids().collect();
                 // Both: while a change is under way the others may still lead under the old
-                // membership.
-                alone(members.effective().voter_ids().collect())
-                    && alone(members.committed().voter_ids().collect())
+                // membership. None before is a group that was just founded.
+                now == [me] && (before == [me] || before.is_empty())
             })
             .await
             .map_err(|error| failed(error.into()))?;

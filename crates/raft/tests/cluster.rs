@@ -1,0 +1,286 @@
+//! Three members over loopback gRPC.
+
+#[path = "common/cluster.rs"]
+mod cluster;
+#[path = "common/numbers.rs"]
+mod numbers;
+
+use std::sync::Arc;
+
+use cluster::{CLUSTER, LONG, Loopback, Node, config, leader, three};
+use khactl_proto::v1;
+use khactl_proto::v1::raft_client::RaftClient;
+use khactl_raft::{Config, Error, Peer, Raft};
+use numbers::{Numbers, add};
+use tonic::Code;
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_members_replicate_and_outlive_their_leader() {
+    let dir = temporary();
+    let mut nodes = three(dir.path()).await;
+    for number in 0..20 {
+        let answer = nodes[0].raft.propose(add(number)).await.expect("accepted");
+        assert_eq!(numbers::number(&answer), Some(number + 1), "how many there are now");
+    }
+    let index = nodes[0].raft.linearizable().await.expect("a majority answers");
+    for node in &nodes {
+        node.applied(index).await;
+        assert!((0..20).all(|number| node.holds(number)), "{} lacks numbers", node.peer);
+    }
+    let first_term = nodes[0].raft.status().borrow().term;
+    nodes.remove(0).stop().await;
+
+    let next = leader(&nodes).await;
+    next.raft.propose(add(20)).await.expect("two of three are a majority");
+    assert!((0..=20).all(|number| next.holds(number)), "something acknowledged is lost");
+    assert!(next.raft.status().borrow().term > first_term, "a new leader has a new term");
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_catches_up_by_snapshot() {
+    let dir = temporary();
+    let mut nodes = three(dir.path()).await;
+    let away = nodes.pop().expect("three");
+    let peer = away.peer.clone();
+    away.stop().await;
+    // Far more than the log keeps after its snapshots, with a snapshot of several chunks.
+    let lead = &nodes[0];
+    for number in 0..600 {
+        lead.raft.propose(add(number)).await.expect("accepted");
+    }
+    lead.until("a snapshot was taken", |status| status.snapshot >= 400).await;
+    let back = Node::start(config(3, dir.path()), Some(&peer)).await;
+    let index = lead.raft.linearizable().await.expect("a majority answers");
+    back.applied(index).await;
+    assert!((0..600).all(|number| back.holds(number)), "the snapshot lacks numbers");
+    let seen = back.until("it has a snapshot", |status| status.snapshot > 0).await;
+    assert!(seen.snapshot >= 400, "it was sent, not taken on the way: {seen:?}");
+    nodes.push(back);
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_passes_to_the_voter_it_is_sent_to() {
+    let dir = temporary();
+    let nodes = three(dir.path()).await;
+    nodes[0].raft.propose(add(1)).await.expect("accepted");
+    assert!(matches!(
+        nodes[0].raft.transfer_leader(9).await,
+        Err(Error::UnknownMember { id: 9 })
+    ));
+    // A member just started keeps out of elections for one lease.
+    cluster::again(|| async {
+        match nodes[0].raft.transfer_leader(3).await {
+            Err(Error::Transfer { .. }) => Err(Error::ChangeInProgress),
+            other => other,
+        }
+    })
+    .await;
+    assert!(nodes[2].raft.is_leader());
+    nodes[2].raft.propose(add(2)).await.expect("it can write at once");
+    nodes[0].until("the third leads", |status| !status.is_leader).await;
+    let refused = nodes[0].raft.propose(add(3)).await;
+    let Err(Error::NotLeader { leader: Some(leader) }) = refused else {
+        panic!("a former leader accepts nothing: {refused:?}");
+    };
+    assert_eq!(leader, nodes[2].peer);
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go_one_at_a_time() {
+    let dir = temporary();
+    let nodes = three(dir.path()).await;
+    let lead = &nodes[0];
+    let third = nodes[2].peer.clone();
+    // What was done already is done.
+    lead.raft.initialize(&lead.peer).await.expect_err("others have joined");
+    lead.raft.add_learner(&third).await.expect("it is a member already");
+    lead.raft.promote(3).await.expect("it votes already");
+    assert!(matches!(lead.raft.promote(8).await, Err(Error::UnknownMember { id: 8 })));
+    let stolen = Peer { id: 3, address: "127.0.0.1:1".to_owned() };
+    assert!(matches!(lead.raft.add_learner(&stolen).await, Err(Error::Change { .. })));
+    assert!(matches!(
+        nodes[1].raft.add_learner(&third).await,
+        Err(Error::NotLeader { .. })
+    ));
+
+    lead.raft.remove(3).await.expect("two of three agree");
+    let status = lead.until("two are left", |status| status.voters.len() == 2).await;
+    assert!(status.member(3).is_none(), "it is no learner either");
+    lead.raft.remove(3).await.expect("it is gone already");
+    lead.raft.remove(2).await.expect("both agree");
+    assert!(matches!(lead.raft.remove(1).await, Err(Error::Change { .. })), "the last one");
+    lead.raft.propose(add(1)).await.expect("one is a majority of one");
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_majority_knows_it() {
+    let dir = temporary();
+    let mut nodes = three(dir.path()).await;
+    let lease = std::time::Duration::from_millis(1000);
+    assert!(nodes[0].raft.last_quorum_acked().expect("it leads") < LONG);
+    nodes.pop().expect("three").stop().await;
+    nodes.pop().expect("two").stop().await;
+    let refused = nodes[0].raft.linearizable().await;
+    assert!(matches!(refused, Err(Error::NoQuorum { .. })), "{refused:?}");
+    // It still believes that it leads; the time since its majority answered tells otherwise.
+    let told = tokio::time::timeout(LONG, async {
+        while nodes[0].raft.last_quorum_acked().is_some_and(|age| age < lease) {
+            tokio::time::sleep(lease / 10).await;
+        }
+    });
+    told.await.expect("the time since the last acknowledgement grows");
+    let refused = nodes[0].raft.propose(add(1)).await;
+    assert!(
+        matches!(refused, Err(Error::NoQuorum { .. } | Error::NotLeader { .. })),
+        "{refused:?}"
+    );
+    nodes.pop().expect("one").stop().await;
+}
+
+async fn raw(node: &Node) -> RaftClient<tonic::transport::Channel> {
+    let uri = format!("http://{}", node.peer.address);
+    RaftClient::connect(uri).await.expect("it listens")
+}
+
+fn route(cluster: &str, to: u64) -> Option<v1::RaftRoute> {
+    Some(v1::RaftRoute { cluster: cluster.to_owned(), from: 2, to })
+}
+
+fn ballot(term: u64, committed: bool) -> Option<v1::RaftBallot> {
+    Some(v1::RaftBallot { term, voted_for: 2, committed })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_voter_takes_no_part_in_elections_for_one_lease() {
+    let dir = temporary();
+    let mut nodes = three(dir.path()).await;
+    let third = nodes.pop().expect("three");
+    let peer = third.peer.clone();
+    third.stop().await;
+    // A lease so long that the answers below surely come within it.
+    let mut slow = config(3, dir.path());
+    slow.election_timeout_ms = (2_000, 4_000);
+    let third = Node::start(slow, Some(&peer)).await;
+    let mut client = raw(&third).await;
+    let vote = v1::RaftVoteRequest {
+        route: route(CLUSTER, 3),
+        vote: ballot(1_000, false),
+        last_log_id: Some(v1::RaftLogId { term: 999, index: 1_000_000 }),
+        leadership_transfer: false,
+    };
+    let refused = client.pre_vote(vote.clone()).await.expect_err("silent");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    let mut transfer = vote.clone();
+    transfer.leadership_transfer = true;
+    let refused = client.vote(transfer).await.expect_err("a transfer bypasses no silence");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    let term = nodes[0].raft.status().borrow().term;
+    assert!(third.raft.status().borrow().term <= term, "the refused vote left no trace");
+
+    // Afterwards it answers, and still honours its leader's lease.
+    let answered = tokio::time::timeout(LONG, async {
+        loop {
+            match client.pre_vote(vote.clone()).await {
+                Ok(answer) => return answer.into_inner(),
+                Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            }
+        }
+    });
+    let answer = answered.await.expect("the silence ends");
+    assert!(!answer.granted, "the leader that it hears holds its lease");
+    nodes.push(third);
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_voter_leads_at_once_after_a_restart() {
+    let dir = temporary();
+    // Nobody would wait this long.
+    let mut alone = config(1, dir.path());
+    alone.election_timeout_ms = (600_000, 900_000);
+    let node = Node::start(alone.clone(), None).await;
+    node.raft.initialize(&node.peer).await.expect("founded");
+    node.raft.initialize(&node.peer).await.expect("founded already");
+    node.raft.propose(add(7)).await.expect("accepted");
+    let peer = node.peer.clone();
+    node.stop().await;
+    let node = Node::start(alone, Some(&peer)).await;
+    node.until("it leads", |status| status.is_leader).await;
+    node.raft.linearizable().await.expect("it is its own majority");
+    assert!(node.holds(7), "what was acknowledged is there");
+    assert_eq!(node.raft.last_quorum_acked(), Some(std::time::Duration::ZERO));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_meant_for_this_member_is_refused() {
+    let dir = temporary();
+    let node = Node::start(config(1, dir.path()), None).await;
+    node.raft.initialize(&node.peer).await.expect("founded");
+    let term = node.raft.status().borrow().term;
+    let mut client = raw(&node).await;
+    let append = |route, entries| v1::RaftAppendRequest {
+        route,
+        vote: ballot(1_000, true),
+        prev_log_id: None,
+        leader_commit: None,
+        entries,
+    };
+    let cases = [
+        ("no route", append(None, vec![]), Code::InvalidArgument),
+        ("another cluster", append(route("other", 1), vec![]), Code::PermissionDenied),
+        ("another member", append(route(CLUSTER, 2), vec![]), Code::PermissionDenied),
+        ("a newer entry", append(route(CLUSTER, 1), vec![vec![9, 1, 2].into()]), Code::FailedPrecondition),
+        ("an empty entry", append(route(CLUSTER, 1), vec![vec![].into()]), Code::InvalidArgument),
+        ("a broken entry", append(route(CLUSTER, 1), vec![vec![1, 255].into()]), Code::InvalidArgument),
+    ];
+    for (what, request, code) in cases {
+        let refused = client.append_entries(request).await.expect_err(what);
+        assert_eq!(refused.code(), code, "{what}: {refused}");
+        if code == Code::FailedPrecondition {
+            assert!(refused.message().contains("version 9"), "{refused}");
+        }
+    }
+    assert_eq!(node.raft.status().borrow().term, term, "nothing of it had an effect");
+    let oversized = node.raft.propose(vec![0; 2 * 1024 * 1024]).await;
+    assert!(matches!(oversized, Err(Error::TooLarge { .. })), "{oversized:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_opened_once_and_by_its_owner_alone() {
+    let dir = temporary();
+    let begin = |config: Config| Raft::start(config, Numbers::default(), Arc::new(Loopback::default()));
+    let mut wrong = config(1, dir.path());
+    wrong.heartbeat_ms = 5_000;
+    let refused = begin(wrong).await;
+    assert!(matches!(refused, Err(Error::Config { .. })), "{refused:?}");
+
+    let node = Node::start(config(1, dir.path()), None).await;
+    let refused = begin(config(1, dir.path())).await;
+    assert!(matches!(refused, Err(Error::Open { .. })), "{refused:?}");
+    node.stop().await;
+
+    let mut other = config(1, dir.path());
+    other.cluster = "other".to_owned();
+    let refused = begin(other).await;
+    assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+}
