@@ -45,5 +45,5 @@ pub(crate) fn tune(stream: &TcpStream) -> std::io::Result<()> {
             .with_interval(Duration::from_secs(10))
             .with_retries(3),
     )?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))
+    socket.set_tcp_user_timeout(Some(Duration::from_mins(1)))
 }

@@ -78,6 +78,17 @@ pub struct AddressSnapshot {
     pub present: bool,
 }
 
+impl State {
+    /// Something of the last feed could not be done, or the interface has changed under it.
+    fn is_misplaced(&self) -> bool {
+        !self.problems.is_empty()
+            || self
+                .instance
+                .as_ref()
+                .is_some_and(|instance| !instance.observed().borrow().without_carrier.is_empty())
+    }
+}
+
 impl Control {
     /// Clears away what a predecessor left behind (rule P10), then waits to be fed.
     pub fn new(run_dir: PathBuf, boot_id: [u8; 16], balancer: Balancer) -> Result<Self, VipError> {
@@ -157,7 +168,7 @@ impl Control {
                 _ = ticks.tick() => due = true,
             }
             let mut state = self.state.lock().await;
-            if due && self.is_misplaced(&state) {
+            if due && state.is_misplaced() {
                 self.reconcile(&mut state).await;
             }
             if let Some(failure) = self.look(&mut state) {
@@ -309,15 +320,6 @@ impl Control {
         let state = self.state.lock().await;
         let instance = state.instance.as_ref();
         instance.is_some_and(|instance| instance.status().holding)
-    }
-
-    /// Something of the last feed could not be done, or the interface has changed under it.
-    fn is_misplaced(&self, state: &State) -> bool {
-        !state.problems.is_empty()
-            || state
-                .instance
-                .as_ref()
-                .is_some_and(|instance| !instance.observed().borrow().without_carrier.is_empty())
     }
 
     /// After any news: tells the lease whether this host can serve, lets go of clients that came

@@ -371,11 +371,11 @@ mod tests {
             ("lease_key", |fed| fed.lease_key = vec![0; 31].into()),
             ("lease_ms", |fed| fed.lease_ms = 2001),
             ("members", |fed| {
-                fed.members = vec![fed.members[0].clone(); 2]
+                fed.members = vec![fed.members[0].clone(); 2];
             }),
             ("members", |fed| fed.members[0].preference = 256),
             ("addresses", |fed| {
-                fed.addresses[0].cidr = "10.0.0.1".to_owned()
+                fed.addresses[0].cidr = "10.0.0.1".to_owned();
             }),
             ("addresses", |fed| {
                 fed.addresses[0].interface = "../../x".to_owned();

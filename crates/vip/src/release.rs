@@ -15,13 +15,13 @@ use crate::instance::record;
 use crate::lease::{DeadRelease, LeaseConfig, release_dead};
 use crate::run::{boot_id, lock};
 
-/// Removes the address and releases the ballot in use. `feed` is what the dead process was last
+/// Removes the address and releases the ballot in use. `encoded` is what the dead process was last
 /// fed, as an encoded `VipFeedRequest`. Refused while a khavip lives in the run folder.
-pub fn release(run_dir: &Path, feed: &[u8]) -> Result<(), VipError> {
+pub fn release(run_dir: &Path, encoded: &[u8]) -> Result<(), VipError> {
     let _lock = lock(run_dir)?;
     // K3 for what the file remembers, wherever it stands now; the port does it once more below.
     Leftover::new(run_dir).clear()?;
-    let fed = v1::VipFeedRequest::decode(feed).map_err(|error| VipError::Feed {
+    let fed = v1::VipFeedRequest::decode(encoded).map_err(|error| VipError::Feed {
         field: "encoding",
         reason: error.to_string(),
     })?;

@@ -82,7 +82,7 @@ async fn serve(options: &RunOptions, control: Arc<Control>) -> Result<(), VipErr
     tokio::pin!(server);
     tracing::info!(socket = %options.socket.display(), "waiting to be fed");
     let ended = tokio::select! {
-        served = &mut server => served.map_err(|cause| VipError::Serve {
+        result = &mut server => result.map_err(|cause| VipError::Serve {
             path: options.socket.clone(),
             cause,
         }),

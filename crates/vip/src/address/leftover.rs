@@ -36,12 +36,9 @@ impl Leftover {
     /// Remembers these, and removes them too: whoever put them there, it was not the lease of
     /// this process.
     pub fn remember(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, VipError> {
-        let text: String = addresses
-            .iter()
-            .map(|address| format!("{address}\n"))
-            .collect();
+        let lines: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let fresh = self.path.with_extension("new");
-        std::fs::write(&fresh, text)
+        std::fs::write(&fresh, lines.join("\n"))
             .and_then(|()| std::fs::rename(&fresh, &self.path))
             .map_err(|cause| self.file_error(cause))?;
         remove_everywhere(addresses)

@@ -1,9 +1,7 @@
 //! The VIP's address on one host, with the real kernel: put there, announced, guarded, removed.
 
-mod network;
-
+use crate::network::{Network, VIP, ip, until};
 use khactl_proto::v1;
-use network::{Network, VIP, ip, until};
 use prost::Message;
 
 fn alone(name: &'static str) -> Network {

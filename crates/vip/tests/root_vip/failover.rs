@@ -1,8 +1,6 @@
 //! Three khavip processes on three hosts, fed by hand: always one holder, and another when it goes.
 
-mod network;
-
-use network::{Network, until};
+use crate::network::{Network, until};
 use prost::Message;
 use rustix::process::Signal;
 

@@ -139,9 +139,12 @@ pub(crate) async fn until(balancer: &Balancer, wanted: impl Fn(&BalancerStatus) 
             sleep(Duration::from_millis(5)).await;
         }
     });
-    if reached.await.is_err() {
-        panic!("never reached; the last status: {:#?}", balancer.status());
-    }
+    let reached = reached.await.is_ok();
+    assert!(
+        reached,
+        "never reached; the last status: {:#?}",
+        balancer.status()
+    );
 }
 
 pub(crate) async fn until_healthy(balancer: &Balancer, count: usize) {

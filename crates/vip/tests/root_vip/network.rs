@@ -1,11 +1,6 @@
 //! Hosts in network namespaces for khavip's own tests: a bridge, some hosts with one interface
 //! each, a client. Needs root and the `ip` program. What a crashed run left is removed first.
 
-#![allow(
-    dead_code,
-    reason = "each test binary uses its own part of this harness"
-)]
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

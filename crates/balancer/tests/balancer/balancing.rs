@@ -1,13 +1,11 @@
 //! The balancer between real sockets on loopback.
 
-mod server;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use server::{PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who};
+use crate::server::{PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 

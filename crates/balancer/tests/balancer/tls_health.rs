@@ -1,13 +1,11 @@
 //! Health checks by TLS, as an apiserver gets them.
 
-mod server;
-
 use std::sync::Arc;
 
+use crate::server::{Server, config, free_port, run, until, until_healthy};
 use khactl_balancer::Scheme;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use server::{Server, config, free_port, run, until, until_healthy};
 use tokio_rustls::TlsAcceptor;
 
 struct Authority {

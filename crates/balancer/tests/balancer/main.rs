@@ -1,0 +1,5 @@
+//! The balancer between real sockets on loopback.
+
+mod balancing;
+mod server;
+mod tls_health;

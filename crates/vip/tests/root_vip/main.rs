@@ -1,0 +1,5 @@
+//! khavip on real interfaces and real sockets, in network namespaces. Needs root.
+
+mod address;
+mod failover;
+mod network;
