@@ -85,8 +85,14 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        assert!(matches!(decode::<RaftLogId>(bytes::Bytes::new()), Err(CodecError::Empty)));
+        assert!(matches!(
+            decode::<RaftLogId>(bytes::Bytes::new()),
+            Err(CodecError::Empty)
+        ));
         let broken = bytes::Bytes::from_static(&[FORMAT, 0xff, 0xff]);
-        assert!(matches!(decode::<RaftLogId>(broken), Err(CodecError::Malformed(_))));
+        assert!(matches!(
+            decode::<RaftLogId>(broken),
+            Err(CodecError::Malformed(_))
+        ));
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use khactl_proto::v1;
-use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use openraft::vote::RaftLeaderId as _;
+use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use openraft::{BasicNode, EntryPayload};
 
 use crate::codec::{self, CodecError};
@@ -22,7 +22,10 @@ const MAX_MEMBERS: usize = 64;
 const MAX_ADDRESS_BYTES: usize = 261;
 
 pub(crate) fn log_id_to(id: &LogId) -> v1::RaftLogId {
-    v1::RaftLogId { term: id.leader_id.term, index: id.index }
+    v1::RaftLogId {
+        term: id.leader_id.term,
+        index: id.index,
+    }
 }
 
 pub(crate) fn log_id_from(id: v1::RaftLogId) -> LogId {
@@ -39,7 +42,10 @@ pub(crate) fn vote_to(vote: &Vote) -> v1::RaftBallot {
 
 pub(crate) fn vote_from(ballot: v1::RaftBallot) -> Vote {
     Vote {
-        leader_id: LeaderId { term: ballot.term, voted_for: ballot.voted_for },
+        leader_id: LeaderId {
+            term: ballot.term,
+            voted_for: ballot.voted_for,
+        },
         committed: ballot.committed,
     }
 }
@@ -49,11 +55,16 @@ fn membership_to(membership: &Membership) -> v1::RaftMembership {
         configs: membership
             .get_joint_config()
             .iter()
-            .map(|ids| v1::RaftVoters { ids: ids.iter().copied().collect() })
+            .map(|ids| v1::RaftVoters {
+                ids: ids.iter().copied().collect(),
+            })
             .collect(),
         members: membership
             .nodes()
-            .map(|(id, node)| v1::RaftMember { id: *id, address: node.addr.clone() })
+            .map(|(id, node)| v1::RaftMember {
+                id: *id,
+                address: node.addr.clone(),
+            })
             .collect(),
     }
 }
@@ -65,12 +76,23 @@ fn membership_from(message: v1::RaftMembership) -> Result<Membership, CodecError
     let mut nodes = BTreeMap::new();
     for member in message.members {
         if member.address.len() > MAX_ADDRESS_BYTES {
-            return Err(CodecError::Invalid(format!("member {}'s address is too long", member.id)));
+            return Err(CodecError::Invalid(format!(
+                "member {}'s address is too long",
+                member.id
+            )));
         }
-        nodes.insert(member.id, BasicNode { addr: member.address });
+        nodes.insert(
+            member.id,
+            BasicNode {
+                addr: member.address,
+            },
+        );
     }
-    let configs: Vec<BTreeSet<u64>> =
-        message.configs.into_iter().map(|voters| voters.ids.into_iter().collect()).collect();
+    let configs: Vec<BTreeSet<u64>> = message
+        .configs
+        .into_iter()
+        .map(|voters| voters.ids.into_iter().collect())
+        .collect();
     if configs.is_empty() && nodes.is_empty() {
         // What a member that was never told of a group has.
         return Ok(Membership::default());
@@ -115,7 +137,9 @@ pub(crate) fn meta_to(meta: &SnapshotMeta) -> v1::RaftSnapshotMeta {
 }
 
 pub(crate) fn meta_from(message: v1::RaftSnapshotMeta) -> Result<SnapshotMeta, CodecError> {
-    let stored = message.membership.ok_or(CodecError::Missing("membership"))?;
+    let stored = message
+        .membership
+        .ok_or(CodecError::Missing("membership"))?;
     let membership = stored.membership.ok_or(CodecError::Missing("membership"))?;
     Ok(SnapshotMeta {
         last_log_id: message.last_log_id.map(log_id_from),
@@ -152,7 +176,10 @@ mod tests {
             EntryPayload::Membership(membership()),
         ];
         for payload in payloads {
-            let entry = Entry { log_id: log_id(4, 9), payload };
+            let entry = Entry {
+                log_id: log_id(4, 9),
+                payload,
+            };
             let read = entry_from_bytes(entry_to_bytes(&entry).into()).expect("just written");
             assert_eq!(read, entry);
         }
@@ -161,7 +188,13 @@ mod tests {
     #[test]
     fn votes_and_snapshot_metas_survive_their_messages() {
         for committed in [false, true] {
-            let vote = Vote { leader_id: LeaderId { term: 5, voted_for: 2 }, committed };
+            let vote = Vote {
+                leader_id: LeaderId {
+                    term: 5,
+                    voted_for: 2,
+                },
+                committed,
+            };
             assert_eq!(vote_from(vote_to(&vote)), vote);
         }
         let meta = SnapshotMeta {
@@ -177,15 +210,22 @@ mod tests {
     fn a_membership_that_names_a_voter_without_address_is_refused() {
         let message = v1::RaftMembership {
             configs: vec![v1::RaftVoters { ids: vec![1, 2] }],
-            members: vec![v1::RaftMember { id: 1, address: "a:1".to_owned() }],
+            members: vec![v1::RaftMember {
+                id: 1,
+                address: "a:1".to_owned(),
+            }],
         };
         assert!(membership_from(message).is_err());
     }
 
     #[test]
     fn an_oversized_membership_is_refused() {
-        let members =
-            (0..100).map(|id| v1::RaftMember { id, address: "a:1".to_owned() }).collect();
+        let members = (0..100)
+            .map(|id| v1::RaftMember {
+                id,
+                address: "a:1".to_owned(),
+            })
+            .collect();
         let message = v1::RaftMembership {
             configs: vec![v1::RaftVoters { ids: vec![1] }],
             members,

@@ -169,7 +169,9 @@ pub enum Error {
         waited: Duration,
     },
     /// The group was founded before, by or with others.
-    #[error("the agents' group exists already, with {members}; join it instead of founding it anew")]
+    #[error(
+        "the agents' group exists already, with {members}; join it instead of founding it anew"
+    )]
     Founded {
         /// Its members.
         members: String,

@@ -17,17 +17,26 @@ pub(crate) struct Headroom {
 
 impl Headroom {
     pub(crate) fn new(path: &Path, reserve: u64) -> Self {
-        Self { path: path.to_owned(), reserve }
+        Self {
+            path: path.to_owned(),
+            reserve,
+        }
     }
 
     /// Refuses unless `bytes` more fit and the reserve stays free. One system call.
     pub(crate) fn check(&self, bytes: usize) -> Result<(), Error> {
-        let stat = rustix::fs::statvfs(&self.path)
-            .map_err(|source| Error::Headroom { path: self.path.clone(), source: source.into() })?;
+        let stat = rustix::fs::statvfs(&self.path).map_err(|source| Error::Headroom {
+            path: self.path.clone(),
+            source: source.into(),
+        })?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let need = self.reserve.saturating_add(bytes as u64);
         if free < need {
-            return Err(Error::DiskFull { path: self.path.clone(), free, need });
+            return Err(Error::DiskFull {
+                path: self.path.clone(),
+                free,
+                need,
+            });
         }
         Ok(())
     }
@@ -42,7 +51,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         assert!(Headroom::new(dir.path(), 0).check(1).is_ok());
         let full = Headroom::new(dir.path(), u64::MAX).check(1);
-        assert!(matches!(full, Err(Error::DiskFull { need: u64::MAX, .. })), "{full:?}");
+        assert!(
+            matches!(full, Err(Error::DiskFull { need: u64::MAX, .. })),
+            "{full:?}"
+        );
     }
 
     #[test]

@@ -35,6 +35,5 @@ pub use raft::Raft;
 pub use service::Service;
 pub use status::Status;
 
-
 #[cfg(test)]
 mod storage_suite;

@@ -54,15 +54,25 @@ impl RaftLogReader<Types> for LogReader {
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
         let (start, end) = bounds(&range);
-        self.store.entries(start, end, usize::MAX).map_err(|e| e.into_io("reading the log"))
+        self.store
+            .entries(start, end, usize::MAX)
+            .map_err(|e| e.into_io("reading the log"))
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.store.entries(start, end, MAX_APPEND_BYTES).map_err(|e| e.into_io("reading the log"))
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.store
+            .entries(start, end, MAX_APPEND_BYTES)
+            .map_err(|e| e.into_io("reading the log"))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        self.store.read_vote().map_err(|e| e.into_io("reading the vote"))
+        self.store
+            .read_vote()
+            .map_err(|e| e.into_io("reading the vote"))
     }
 }
 
@@ -70,14 +80,24 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = LogReader;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
-        let purged =
-            self.store.read_log_id(PURGED).map_err(|e| e.into_io("reading the purged position"))?;
-        let last = self.store.last_log_id().map_err(|e| e.into_io("reading the last log entry"))?;
-        Ok(LogState { last_purged_log_id: purged, last_log_id: last.or(purged) })
+        let purged = self
+            .store
+            .read_log_id(PURGED)
+            .map_err(|e| e.into_io("reading the purged position"))?;
+        let last = self
+            .store
+            .last_log_id()
+            .map_err(|e| e.into_io("reading the last log entry"))?;
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: last.or(purged),
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
-        LogReader { store: self.store.clone() }
+        LogReader {
+            store: self.store.clone(),
+        }
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
@@ -98,7 +118,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        self.store.read_log_id(COMMITTED).map_err(|e| e.into_io("reading the committed position"))
+        self.store
+            .read_log_id(COMMITTED)
+            .map_err(|e| e.into_io("reading the committed position"))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>

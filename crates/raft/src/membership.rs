@@ -24,7 +24,10 @@ impl<M: Machine> Raft<M> {
         }
         if let Some(known) = status.member(peer.id) {
             return Err(Error::Change {
-                reason: format!("id {} belongs to {}; ids are never reused", peer.id, known.address),
+                reason: format!(
+                    "id {} belongs to {}; ids are never reused",
+                    peer.id, known.address
+                ),
             });
         }
         let node = BasicNode::new(&peer.address);
@@ -45,7 +48,8 @@ impl<M: Machine> Raft<M> {
             return Err(Error::UnknownMember { id });
         }
         self.caught_up(id, LAG_MAX, CATCH_UP_MAX).await?;
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await?;
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
+            .await?;
         tracing::info!(id, "gave a learner its vote in the agents' group");
         Ok(())
     }
@@ -59,12 +63,16 @@ impl<M: Machine> Raft<M> {
             return Ok(());
         }
         if status.voters.len() == 1 && status.is_voter(id) {
-            return Err(Error::Change { reason: "the last voter cannot be removed".to_owned() });
+            return Err(Error::Change {
+                reason: "the last voter cannot be removed".to_owned(),
+            });
         }
         if status.is_voter(id) || status.changing {
-            self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await?;
+            self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false)
+                .await?;
         } else {
-            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;
+            self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
+                .await?;
         }
         tracing::info!(id, "removed a member from the agents' group");
         Ok(())
@@ -87,7 +95,10 @@ impl<M: Machine> Raft<M> {
         // To one that lags it would take elections, with nobody leading meanwhile.
         self.caught_up(id, 0, lease).await?;
         let raft = &self.inner.member.raft;
-        raft.trigger().transfer_leader(id).await.map_err(|error| stopped(&error))?;
+        raft.trigger()
+            .transfer_leader(id)
+            .await
+            .map_err(|error| stopped(&error))?;
         // The target's election, and one more after it should that fail.
         let waited = lease * 4;
         let leads = |status: &Status| status.leader.as_ref().is_some_and(|leader| leader.id == id);
@@ -98,7 +109,10 @@ impl<M: Machine> Raft<M> {
     }
 
     fn one_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
-        self.inner.changing.try_lock().map_err(|_| Error::ChangeInProgress)
+        self.inner
+            .changing
+            .try_lock()
+            .map_err(|_| Error::ChangeInProgress)
     }
 
     /// The status of this member, which leads.
@@ -108,7 +122,9 @@ impl<M: Machine> Raft<M> {
             return Err(Error::Stopped { reason });
         }
         if !status.is_leader {
-            return Err(Error::NotLeader { leader: status.leader });
+            return Err(Error::NotLeader {
+                leader: status.leader,
+            });
         }
         Ok(status)
     }
@@ -117,7 +133,9 @@ impl<M: Machine> Raft<M> {
         let settled = |status: &Status| !status.is_leader || status.behind(id) <= lag;
         match self.wait(waited, settled).await? {
             Some(status) if status.is_leader => Ok(()),
-            Some(status) => Err(Error::NotLeader { leader: status.leader }),
+            Some(status) => Err(Error::NotLeader {
+                leader: status.leader,
+            }),
             None => {
                 let behind = self.inner.status.borrow().behind(id);
                 Err(Error::Behind { id, behind, waited })

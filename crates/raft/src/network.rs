@@ -47,7 +47,10 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Link {
-        let channel = self.dial.channel(&Peer { id: target, address: node.addr.clone() });
+        let channel = self.dial.channel(&Peer {
+            id: target,
+            address: node.addr.clone(),
+        });
         Link {
             client: RaftClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -71,7 +74,11 @@ pub(crate) struct Link {
 
 impl Link {
     fn route(&self) -> v1::RaftRoute {
-        v1::RaftRoute { cluster: self.cluster.clone(), from: self.me, to: self.target }
+        v1::RaftRoute {
+            cluster: self.cluster.clone(),
+            from: self.me,
+            to: self.target,
+        }
     }
 
     /// Runs one call under its deadline, here and on the other side.
@@ -126,10 +133,10 @@ fn vote_request(route: v1::RaftRoute, request: &VoteRequest<Types>) -> v1::RaftV
     }
 }
 
-fn vote_response(
-    response: v1::RaftVoteResponse,
-) -> Result<VoteResponse<Types>, RPCError<Types>> {
-    let vote = response.vote.ok_or_else(|| malformed(&CodecError::Missing("vote")))?;
+fn vote_response(response: v1::RaftVoteResponse) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    let vote = response
+        .vote
+        .ok_or_else(|| malformed(&CodecError::Missing("vote")))?;
     Ok(VoteResponse::new(
         convert::vote_from(vote),
         response.last_log_id.map(convert::log_id_from),
@@ -159,16 +166,29 @@ impl RaftNetworkV2<Types> for Link {
             vote: Some(convert::vote_to(&rpc.vote)),
             prev_log_id: rpc.prev_log_id.as_ref().map(convert::log_id_to),
             leader_commit: rpc.leader_commit.as_ref().map(convert::log_id_to),
-            entries: rpc.entries.iter().map(|e| convert::entry_to_bytes(e).into()).collect(),
+            entries: rpc
+                .entries
+                .iter()
+                .map(|e| convert::entry_to_bytes(e).into())
+                .collect(),
         };
         let mut client = self.client.clone();
         let response = self
-            .call(RPCTypes::AppendEntries, limit, client.append_entries(timed(message, limit)))
+            .call(
+                RPCTypes::AppendEntries,
+                limit,
+                client.append_entries(timed(message, limit)),
+            )
             .await?;
-        match response.outcome.ok_or_else(|| malformed(&CodecError::Missing("outcome")))? {
+        match response
+            .outcome
+            .ok_or_else(|| malformed(&CodecError::Missing("outcome")))?
+        {
             Outcome::Success(_) => Ok(AppendEntriesResponse::Success),
             // openraft answers a conflict with the entry before those it sent.
-            Outcome::Conflict(_) if rpc.prev_log_id.is_some() => Ok(AppendEntriesResponse::Conflict),
+            Outcome::Conflict(_) if rpc.prev_log_id.is_some() => {
+                Ok(AppendEntriesResponse::Conflict)
+            }
             Outcome::Conflict(_) => Err(malformed(&CodecError::Invalid(
                 "a conflict before the first entry".to_owned(),
             ))),
@@ -186,8 +206,9 @@ impl RaftNetworkV2<Types> for Link {
         let limit = option.hard_ttl();
         let message = vote_request(self.route(), &rpc);
         let mut client = self.client.clone();
-        let response =
-            self.call(RPCTypes::Vote, limit, client.vote(timed(message, limit))).await?;
+        let response = self
+            .call(RPCTypes::Vote, limit, client.vote(timed(message, limit)))
+            .await?;
         vote_response(response)
     }
 
@@ -199,8 +220,13 @@ impl RaftNetworkV2<Types> for Link {
         let limit = option.hard_ttl();
         let message = vote_request(self.route(), &rpc);
         let mut client = self.client.clone();
-        let response =
-            self.call(RPCTypes::Vote, limit, client.pre_vote(timed(message, limit))).await?;
+        let response = self
+            .call(
+                RPCTypes::Vote,
+                limit,
+                client.pre_vote(timed(message, limit)),
+            )
+            .await?;
         vote_response(response)
     }
 
@@ -218,12 +244,18 @@ impl RaftNetworkV2<Types> for Link {
         };
         let mut client = self.client.clone();
         let response = self
-            .call(RPCTypes::TransferLeader, limit, client.transfer_leader(timed(message, limit)))
+            .call(
+                RPCTypes::TransferLeader,
+                limit,
+                client.transfer_leader(timed(message, limit)),
+            )
             .await?;
         if response.accepted {
             return Ok(Ok(()));
         }
-        Err(RPCError::Network(NetworkError::from_string(response.reason)))
+        Err(RPCError::Network(NetworkError::from_string(
+            response.reason,
+        )))
     }
 
     async fn full_snapshot(
@@ -272,7 +304,10 @@ fn chunks(
     futures::stream::iter((0..pieces).map(move |piece| {
         let start = piece * SNAPSHOT_CHUNK_BYTES;
         let end = data.len().min(start + SNAPSHOT_CHUNK_BYTES);
-        v1::RaftSnapshotChunk { head: head.take(), data: data.slice(start..end) }
+        v1::RaftSnapshotChunk {
+            head: head.take(),
+            data: data.slice(start..end),
+        }
     }))
 }
 
@@ -286,12 +321,19 @@ mod tests {
     fn chunks_carry_the_whole_snapshot_and_one_head() {
         for size in [0, 1, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNK_BYTES * 2 + 7] {
             let data = Bytes::from(vec![7; size]);
-            let sent: Vec<_> =
-                futures::executor::block_on(chunks(v1::RaftSnapshotHead::default(), data).collect());
-            assert_eq!(sent.iter().map(|chunk| chunk.data.len()).sum::<usize>(), size);
+            let sent: Vec<_> = futures::executor::block_on(
+                chunks(v1::RaftSnapshotHead::default(), data).collect(),
+            );
+            assert_eq!(
+                sent.iter().map(|chunk| chunk.data.len()).sum::<usize>(),
+                size
+            );
             assert!(sent[0].head.is_some());
             assert!(sent[1..].iter().all(|chunk| chunk.head.is_none()));
-            assert!(sent.iter().all(|chunk| chunk.data.len() <= SNAPSHOT_CHUNK_BYTES));
+            assert!(
+                sent.iter()
+                    .all(|chunk| chunk.data.len() <= SNAPSHOT_CHUNK_BYTES)
+            );
         }
     }
 }

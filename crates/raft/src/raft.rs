@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use khactl_proto::v1::raft_server::RaftServer;
 use khactl_sys::clock;
+use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError,
     RaftError,
 };
-use openraft::Instant as _;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -42,13 +42,17 @@ pub struct Raft<M: Machine> {
 
 impl<M: Machine> Clone for Raft<M> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
 impl<M: Machine> fmt::Debug for Raft<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raft").field("node_id", &self.inner.member.config.node_id).finish()
+        f.debug_struct("Raft")
+            .field("node_id", &self.inner.member.config.node_id)
+            .finish()
     }
 }
 
@@ -70,7 +74,9 @@ impl<M: Machine> Raft<M> {
     ///
     /// Must be called on a tokio runtime; consensus runs on it until [`Raft::shutdown`].
     pub async fn start(config: Config, machine: M, dial: Arc<dyn Dial>) -> Result<Self, Error> {
-        let settings = config.raft().map_err(|error| Error::Config { reason: error.to_string() })?;
+        let settings = config.raft().map_err(|error| Error::Config {
+            reason: error.to_string(),
+        })?;
         let path = config.data_dir.clone();
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Start {
             path: path.clone(),
@@ -120,7 +126,12 @@ impl<M: Machine> Raft<M> {
         let headroom = Headroom::new(&config.data_dir, config.reserve_bytes);
         Ok(Self {
             inner: Arc::new(Inner {
-                member: Arc::new(Member { raft, config, silence, headroom }),
+                member: Arc::new(Member {
+                    raft,
+                    config,
+                    silence,
+                    headroom,
+                }),
                 shared,
                 status,
                 changing: tokio::sync::Mutex::new(()),
@@ -140,12 +151,23 @@ impl<M: Machine> Raft<M> {
     /// nothing if that was done before; fails if the group has other members.
     pub async fn initialize(&self, me: &Peer) -> Result<(), Error> {
         let raft = &self.inner.member.raft;
-        if !raft.is_initialized().await.map_err(|error| stopped(&error))? {
+        if !raft
+            .is_initialized()
+            .await
+            .map_err(|error| stopped(&error))?
+        {
             let node = openraft::BasicNode::new(&me.address);
-            let founded = raft.initialize(std::collections::BTreeMap::from([(me.id, node)])).await;
+            let founded = raft
+                .initialize(std::collections::BTreeMap::from([(me.id, node)]))
+                .await;
             match founded {
-                Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => {}
-                Err(error) => return Err(Error::Change { reason: codec::chain(&error) }),
+                Ok(())
+                | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => {}
+                Err(error) => {
+                    return Err(Error::Change {
+                        reason: codec::chain(&error),
+                    });
+                }
             }
         }
         let status = self.wait(self.patience(), |status| {
@@ -154,9 +176,16 @@ impl<M: Machine> Raft<M> {
         match status.await? {
             Some(status) if status.voters == [me.clone()] => Ok(()),
             Some(status) => Err(Error::Founded {
-                members: status.voters.iter().map(Peer::to_string).collect::<Vec<_>>().join(", "),
+                members: status
+                    .voters
+                    .iter()
+                    .map(Peer::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
             }),
-            None => Err(Error::NoQuorum { waited: self.patience() }),
+            None => Err(Error::NoQuorum {
+                waited: self.patience(),
+            }),
         }
     }
 
@@ -167,7 +196,10 @@ impl<M: Machine> Raft<M> {
     /// may still take effect; after any other error it will not.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, Error> {
         if command.len() > MAX_COMMAND_BYTES {
-            return Err(Error::TooLarge { size: command.len(), limit: MAX_COMMAND_BYTES });
+            return Err(Error::TooLarge {
+                size: command.len(),
+                limit: MAX_COMMAND_BYTES,
+            });
         }
         M::check_command(&command).map_err(|reason| Error::Refused { reason })?;
         if self.is_leader() {
@@ -182,7 +214,11 @@ impl<M: Machine> Raft<M> {
     /// everything that was acknowledged before the call. Returns the index applied. On the
     /// leader only.
     pub async fn linearizable(&self) -> Result<u64, Error> {
-        let confirmed = self.inner.member.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        let confirmed = self
+            .inner
+            .member
+            .raft
+            .ensure_linearizable(ReadPolicy::ReadIndex);
         match self.in_time(confirmed).await? {
             Ok(read) => Ok(read.index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
@@ -190,7 +226,9 @@ impl<M: Machine> Raft<M> {
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
                 let lease = self.inner.member.config.lease_ms();
-                Err(Error::NoQuorum { waited: Duration::from_millis(lease) })
+                Err(Error::NoQuorum {
+                    waited: Duration::from_millis(lease),
+                })
             }
             Err(RaftError::Fatal(error)) => Err(stopped(&error)),
         }
@@ -250,7 +288,10 @@ impl<M: Machine> Raft<M> {
         let mut status = self.inner.status.clone();
         // Bound apart, for the borrow of the watch to end before the receiver is dropped.
         let found = status.wait_for(|status| status.stopped.is_some()).await;
-        found.ok().and_then(|status| status.stopped.clone()).unwrap_or_else(|| "it was dropped".to_owned())
+        found
+            .ok()
+            .and_then(|status| status.stopped.clone())
+            .unwrap_or_else(|| "it was dropped".to_owned())
     }
 
     /// Stops this member and closes its store, without handing leadership over (see
@@ -260,15 +301,25 @@ impl<M: Machine> Raft<M> {
         if let Err(error) = member.raft.shutdown().await {
             tracing::warn!(error = %codec::chain(&error), "consensus ended with an error");
         }
-        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let closed = self.inner.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
+        let closed = self
+            .inner
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(closed) = closed else { return Ok(()) };
         match tokio::time::timeout(CLOSE_MAX, closed).await {
             // The sender is dropped with the store; nothing is ever sent.
             Ok(_) => Ok(()),
-            Err(_) => {
-                Err(Error::Close { path: member.config.data_dir.clone(), waited: CLOSE_MAX })
-            }
+            Err(_) => Err(Error::Close {
+                path: member.config.data_dir.clone(),
+                waited: CLOSE_MAX,
+            }),
         }
     }
 
@@ -280,7 +331,9 @@ impl<M: Machine> Raft<M> {
 
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let waited = self.patience();
-        tokio::time::timeout(waited, work).await.map_err(|_| Error::NoQuorum { waited })
+        tokio::time::timeout(waited, work)
+            .await
+            .map_err(|_| Error::NoQuorum { waited })
     }
 
     /// Waits for a status that pleases; `None` if none came in time.
@@ -292,17 +345,16 @@ impl<M: Machine> Raft<M> {
         let mut status = self.inner.status.clone();
         match tokio::time::timeout(limit, status.wait_for(pleases)).await {
             Ok(Ok(found)) => Ok(Some(found.clone())),
-            Ok(Err(_)) => Err(Error::Stopped { reason: "it was shut down".to_owned() }),
+            Ok(Err(_)) => Err(Error::Stopped {
+                reason: "it was shut down".to_owned(),
+            }),
             Err(_) => Ok(None),
         }
     }
 }
 
 /// Lets this member campaign when its silence is over.
-async fn end_silence<M: Machine>(
-    raft: openraft::Raft<Types, StateMachine<M>>,
-    silence: Silence,
-) {
+async fn end_silence<M: Machine>(raft: openraft::Raft<Types, StateMachine<M>>, silence: Silence) {
     // The sleep's clock stops while the host is suspended, the silence's does not: look again.
     while let Some(left) = silence.remaining(clock::boottime()) {
         tokio::time::sleep(left).await;
@@ -330,12 +382,19 @@ async fn publish_status<M: Machine>(
 }
 
 pub(crate) fn stopped(error: &Fatal<Types>) -> Error {
-    Error::Stopped { reason: codec::chain(error) }
+    Error::Stopped {
+        reason: codec::chain(error),
+    }
 }
 
 fn not_leader(to: ForwardToLeader<Types>) -> Error {
     let leader = to.leader_id.zip(to.leader_node);
-    Error::NotLeader { leader: leader.map(|(id, node)| Peer { id, address: node.addr }) }
+    Error::NotLeader {
+        leader: leader.map(|(id, node)| Peer {
+            id,
+            address: node.addr,
+        }),
+    }
 }
 
 pub(crate) fn write_error(error: RaftError<Types, ClientWriteError<Types>>) -> Error {
@@ -347,11 +406,15 @@ pub(crate) fn write_error(error: RaftError<Types, ClientWriteError<Types>>) -> E
             // The second: a new leader has not committed anything of its own term yet.
             ChangeMembershipError::InProgress(_)
             | ChangeMembershipError::UncommittedLeaderLog(_) => Error::ChangeInProgress,
-            ChangeMembershipError::LearnerNotFound(missing) => {
-                Error::UnknownMember { id: missing.node_id }
-            }
-            other => Error::Change { reason: codec::chain(&other) },
+            ChangeMembershipError::LearnerNotFound(missing) => Error::UnknownMember {
+                id: missing.node_id,
+            },
+            other => Error::Change {
+                reason: codec::chain(&other),
+            },
         },
-        RaftError::APIError(error) => Error::Change { reason: codec::chain(&error) },
+        RaftError::APIError(error) => Error::Change {
+            reason: codec::chain(&error),
+        },
     }
 }

@@ -39,7 +39,9 @@ pub struct Service<M: Machine> {
 
 impl<M: Machine> fmt::Debug for Service<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("node_id", &self.member.config.node_id).finish()
+        f.debug_struct("Service")
+            .field("node_id", &self.member.config.node_id)
+            .finish()
     }
 }
 
@@ -82,7 +84,9 @@ impl<M: Machine> Service<M> {
     fn vote_request(&self, request: v1::RaftVoteRequest) -> Result<VoteRequest<Types>, Status> {
         self.admit(request.route)?;
         self.unless_silent()?;
-        let vote = request.vote.ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
+        let vote = request
+            .vote
+            .ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
         let last_log_id = request.last_log_id.map(convert::log_id_from);
         let mut vote = VoteRequest::new(convert::vote_from(vote), last_log_id);
         vote.leadership_transfer = request.leadership_transfer;
@@ -108,11 +112,15 @@ impl<M: Machine> Service<M> {
                 }
             };
             if !follows {
-                return Err(Status::invalid_argument(format!("entry {id} does not follow its previous one")));
+                return Err(Status::invalid_argument(format!(
+                    "entry {id} does not follow its previous one"
+                )));
             }
             if let EntryPayload::Normal(command) = &entry.payload {
                 M::check_command(&command.0).map_err(|reason| {
-                    Status::failed_precondition(format!("entry {id} cannot be applied here: {reason}"))
+                    Status::failed_precondition(format!(
+                        "entry {id} cannot be applied here: {reason}"
+                    ))
                 })?;
             }
             before = Some(id);
@@ -125,8 +133,13 @@ impl<M: Machine> Service<M> {
         &self,
         mut chunks: Streaming<v1::RaftSnapshotChunk>,
     ) -> Result<(v1::RaftBallot, Snapshot), Status> {
-        let first = chunks.message().await?.ok_or_else(|| Status::invalid_argument("no chunk"))?;
-        let head = first.head.ok_or_else(|| refuse(&CodecError::Missing("head")))?;
+        let first = chunks
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("no chunk"))?;
+        let head = first
+            .head
+            .ok_or_else(|| refuse(&CodecError::Missing("head")))?;
         self.admit(head.route)?;
         if head.format != u32::from(codec::FORMAT) {
             let found = u8::try_from(head.format).unwrap_or(u8::MAX);
@@ -138,10 +151,15 @@ impl<M: Machine> Service<M> {
                 head.size
             )));
         }
-        let size = usize::try_from(head.size).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let size =
+            usize::try_from(head.size).map_err(|e| Status::invalid_argument(e.to_string()))?;
         self.room(size)?;
-        let vote = head.vote.ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
-        let meta = head.meta.ok_or_else(|| refuse(&CodecError::Missing("meta")))?;
+        let vote = head
+            .vote
+            .ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
+        let meta = head
+            .meta
+            .ok_or_else(|| refuse(&CodecError::Missing("meta")))?;
         let meta = convert::meta_from(meta).map_err(|error| refuse(&error))?;
         // Grows with what really arrives, not with what the head promises.
         let mut data = BytesMut::from(first.data);
@@ -152,13 +170,22 @@ impl<M: Machine> Service<M> {
             }
         }
         if data.len() != size {
-            return Err(Status::data_loss(format!("{} of {size} bytes arrived", data.len())));
+            return Err(Status::data_loss(format!(
+                "{} of {size} bytes arrived",
+                data.len()
+            )));
         }
         let data = data.freeze();
         M::check_snapshot(&data).map_err(|reason| {
             Status::failed_precondition(format!("the snapshot cannot be restored here: {reason}"))
         })?;
-        Ok((vote, Snapshot { meta, snapshot: data }))
+        Ok((
+            vote,
+            Snapshot {
+                meta,
+                snapshot: data,
+            },
+        ))
     }
 
     fn room(&self, bytes: usize) -> Result<(), Status> {
@@ -180,7 +207,10 @@ fn refuse(error: &CodecError) -> Status {
 }
 
 fn stopped(error: &dyn std::error::Error) -> Status {
-    Status::unavailable(format!("consensus has stopped on this host: {}", codec::chain(error)))
+    Status::unavailable(format!(
+        "consensus has stopped on this host: {}",
+        codec::chain(error)
+    ))
 }
 
 fn vote_response(response: &VoteResponse<Types>) -> Response<v1::RaftVoteResponse> {
@@ -200,9 +230,13 @@ impl<M: Machine> Served for Service<M> {
         use v1::raft_append_response::{Conflict, Done, Outcome};
         let request = request.into_inner();
         self.admit(request.route)?;
-        let vote = request.vote.ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
+        let vote = request
+            .vote
+            .ok_or_else(|| refuse(&CodecError::Missing("vote")))?;
         if !vote.committed {
-            return Err(Status::invalid_argument("only a leader appends, and its vote is committed"));
+            return Err(Status::invalid_argument(
+                "only a leader appends, and its vote is committed",
+            ));
         }
         let prev_log_id = request.prev_log_id.map(convert::log_id_from);
         if !request.entries.is_empty() {
@@ -214,18 +248,23 @@ impl<M: Machine> Served for Service<M> {
             entries: self.entries(request.entries, prev_log_id)?,
             leader_commit: request.leader_commit.map(convert::log_id_from),
         };
-        let answer = self.member.raft.append_entries(rpc).await.map_err(|e| stopped(&e))?;
+        let answer = self
+            .member
+            .raft
+            .append_entries(rpc)
+            .await
+            .map_err(|e| stopped(&e))?;
         let outcome = match answer {
             // The receiving side never answers with a part.
             AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => {
                 Outcome::Success(Done {})
             }
             AppendEntriesResponse::Conflict => Outcome::Conflict(Conflict {}),
-            AppendEntriesResponse::HigherVote(vote) => {
-                Outcome::HigherVote(convert::vote_to(&vote))
-            }
+            AppendEntriesResponse::HigherVote(vote) => Outcome::HigherVote(convert::vote_to(&vote)),
         };
-        Ok(Response::new(v1::RaftAppendResponse { outcome: Some(outcome) }))
+        Ok(Response::new(v1::RaftAppendResponse {
+            outcome: Some(outcome),
+        }))
     }
 
     async fn vote(
@@ -242,7 +281,12 @@ impl<M: Machine> Served for Service<M> {
         request: Request<v1::RaftVoteRequest>,
     ) -> Result<Response<v1::RaftVoteResponse>, Status> {
         let rpc = self.vote_request(request.into_inner())?;
-        let answer = self.member.raft.pre_vote(rpc).await.map_err(|e| stopped(&e))?;
+        let answer = self
+            .member
+            .raft
+            .pre_vote(rpc)
+            .await
+            .map_err(|e| stopped(&e))?;
         Ok(vote_response(&answer))
     }
 
@@ -255,19 +299,29 @@ impl<M: Machine> Served for Service<M> {
         if request.to_node == self.member.config.node_id {
             self.unless_silent()?;
         }
-        let from = request.from_leader.ok_or_else(|| refuse(&CodecError::Missing("leader")))?;
+        let from = request
+            .from_leader
+            .ok_or_else(|| refuse(&CodecError::Missing("leader")))?;
         let rpc = TransferLeaderRequest::new(
             convert::vote_from(from),
             request.to_node,
             request.last_log_id.map(convert::log_id_from),
         );
-        let answer =
-            self.member.raft.handle_transfer_leader(rpc).await.map_err(|e| stopped(&e))?;
+        let answer = self
+            .member
+            .raft
+            .handle_transfer_leader(rpc)
+            .await
+            .map_err(|e| stopped(&e))?;
         Ok(Response::new(match answer {
-            Ok(()) => v1::RaftTransferResponse { accepted: true, reason: String::new() },
-            Err(error) => {
-                v1::RaftTransferResponse { accepted: false, reason: codec::chain(&error) }
-            }
+            Ok(()) => v1::RaftTransferResponse {
+                accepted: true,
+                reason: String::new(),
+            },
+            Err(error) => v1::RaftTransferResponse {
+                accepted: false,
+                reason: codec::chain(&error),
+            },
         }))
     }
 
@@ -282,6 +336,8 @@ impl<M: Machine> Served for Service<M> {
             .install_full_snapshot(convert::vote_from(vote), snapshot)
             .await
             .map_err(|e| stopped(&e))?;
-        Ok(Response::new(v1::RaftSnapshotResponse { vote: Some(convert::vote_to(&answer.vote)) }))
+        Ok(Response::new(v1::RaftSnapshotResponse {
+            vote: Some(convert::vote_to(&answer.vote)),
+        }))
     }
 }

@@ -19,7 +19,11 @@ impl Silence {
     /// A sole voter can have promised nothing to anyone but itself: no other member can lead
     /// without its vote, and its own leadership ended with the process.
     pub(crate) fn new(now: Duration, lease: Duration, sole_voter: bool) -> Self {
-        let until = if sole_voter { now } else { now.saturating_add(lease) };
+        let until = if sole_voter {
+            now
+        } else {
+            now.saturating_add(lease)
+        };
         Self { until }
     }
 
@@ -41,7 +45,10 @@ mod tests {
         let silence = Silence::new(NOW, LEASE, false);
         assert_eq!(silence.remaining(NOW), Some(LEASE));
         let just_before = NOW + LEASE - Duration::from_nanos(1);
-        assert_eq!(silence.remaining(just_before), Some(Duration::from_nanos(1)));
+        assert_eq!(
+            silence.remaining(just_before),
+            Some(Duration::from_nanos(1))
+        );
         assert_eq!(silence.remaining(NOW + LEASE), None);
         assert_eq!(silence.remaining(NOW + LEASE * 2), None);
     }

@@ -36,8 +36,15 @@ pub(crate) struct Shared<M> {
 
 impl<M: Machine> Shared<M> {
     pub(crate) fn new(machine: M) -> Self {
-        let state = State { machine, applied: None, membership: StoredMembership::default() };
-        Self { state: RwLock::new(state), applied: watch::Sender::new(0) }
+        let state = State {
+            machine,
+            applied: None,
+            membership: StoredMembership::default(),
+        };
+        Self {
+            state: RwLock::new(state),
+            applied: watch::Sender::new(0),
+        }
     }
 
     /// Looks at the machine. The lock is held meanwhile.
@@ -84,7 +91,9 @@ struct Snapshots {
 
 impl Snapshots {
     fn stored(&self) -> io::Result<Option<Snapshot>> {
-        self.store.read_snapshot().map_err(|e| e.into_io("reading the snapshot"))
+        self.store
+            .read_snapshot()
+            .map_err(|e| e.into_io("reading the snapshot"))
     }
 
     /// Stores the snapshot unless a newer one is there, and returns the one that is.
@@ -108,8 +117,15 @@ impl Snapshots {
 
 impl<M: Machine> StateMachine<M> {
     pub(crate) fn new(shared: Arc<Shared<M>>, store: Arc<Store>, writer: Writer) -> Self {
-        let snapshots = Snapshots { store, writer, storing: Mutex::new(()) };
-        Self { shared, snapshots: Arc::new(snapshots) }
+        let snapshots = Snapshots {
+            store,
+            writer,
+            storing: Mutex::new(()),
+        };
+        Self {
+            shared,
+            snapshots: Arc::new(snapshots),
+        }
     }
 }
 
@@ -173,7 +189,10 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
             },
             snapshot: state.machine.snapshot().into(),
         };
-        Builder { view, snapshots: self.snapshots.clone() }
+        Builder {
+            view,
+            snapshots: self.snapshots.clone(),
+        }
     }
 
     async fn install_snapshot(
@@ -181,7 +200,12 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
         meta: &SnapshotMeta,
         snapshot: Bytes,
     ) -> Result<(), io::Error> {
-        self.snapshots.keep(Snapshot { meta: meta.clone(), snapshot: snapshot.clone() }).await?;
+        self.snapshots
+            .keep(Snapshot {
+                meta: meta.clone(),
+                snapshot: snapshot.clone(),
+            })
+            .await?;
         {
             let mut state = self.shared.writing();
             state

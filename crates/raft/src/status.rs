@@ -40,7 +40,10 @@ impl Status {
         let membership = metrics.membership_config.membership();
         let peer = |id: u64| Peer {
             id,
-            address: membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default(),
+            address: membership
+                .get_node(&id)
+                .map(|node| node.addr.clone())
+                .unwrap_or_default(),
         };
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index);
         let is_leader = metrics.state == openraft::ServerState::Leader;
@@ -58,15 +61,26 @@ impl Status {
             matched: metrics
                 .replication
                 .as_ref()
-                .map(|to| to.iter().map(|(id, matched)| (*id, index(matched))).collect())
+                .map(|to| {
+                    to.iter()
+                        .map(|(id, matched)| (*id, index(matched)))
+                        .collect()
+                })
                 .unwrap_or_default(),
-            stopped: metrics.running_state.as_ref().err().map(|error| codec::chain(error)),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(|error| codec::chain(error)),
         }
     }
 
     /// The member with this id, voter or learner.
     pub fn member(&self, id: u64) -> Option<&Peer> {
-        self.voters.iter().chain(&self.learners).find(|peer| peer.id == id)
+        self.voters
+            .iter()
+            .chain(&self.learners)
+            .find(|peer| peer.id == id)
     }
 
     /// Whether the id has a vote.

@@ -36,7 +36,11 @@ impl Machine for Last {
     }
 
     fn check_command(command: &[u8]) -> Result<(), String> {
-        if command.first() == Some(&b'n') { Err("command version 7".to_owned()) } else { Ok(()) }
+        if command.first() == Some(&b'n') {
+            Err("command version 7".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -48,7 +52,11 @@ fn open(dir: &TempDir) -> Result<(LogStore, StateMachine<Last>), Error> {
     let (store, _closed) = Store::open::<Last>(&config(dir))?;
     let store = Arc::new(store);
     let writer = Writer::start(store.clone()).expect("a thread");
-    let machine = StateMachine::new(Arc::new(Shared::new(Last::default())), store.clone(), writer.clone());
+    let machine = StateMachine::new(
+        Arc::new(Shared::new(Last::default())),
+        store.clone(),
+        writer.clone(),
+    );
     Ok((LogStore::new(store, writer), machine))
 }
 
@@ -68,11 +76,17 @@ async fn the_storage_passes_openrafts_own_suite() {
 }
 
 fn log_id(term: u64, index: u64) -> LogId {
-    LogId::new(openraft::impls::leader_id_std::LeaderId::new_committed(term, 0), index)
+    LogId::new(
+        openraft::impls::leader_id_std::LeaderId::new_committed(term, 0),
+        index,
+    )
 }
 
 fn entry(term: u64, index: u64, command: &[u8]) -> Entry {
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Command(command.to_vec())) }
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Command(command.to_vec())),
+    }
 }
 
 /// Opens again what another handle is about to let go of.
@@ -97,14 +111,21 @@ async fn vote_log_and_committed_position_survive_a_reopen() {
     let entries = (0..500).map(|index| entry(4, index, &index.to_be_bytes()));
     log.blocking_append(entries).await.expect("appended");
     log.purge(log_id(4, 99)).await.expect("purged");
-    log.truncate_after(Some(log_id(4, 399))).await.expect("truncated");
-    log.save_committed(Some(log_id(4, 350))).await.expect("saved");
+    log.truncate_after(Some(log_id(4, 399)))
+        .await
+        .expect("truncated");
+    log.save_committed(Some(log_id(4, 350)))
+        .await
+        .expect("saved");
     drop((log, machine));
 
     let (mut log, _machine) = reopen(&dir).expect("nothing is damaged");
     let mut reader = log.get_log_reader().await;
     assert_eq!(reader.read_vote().await.expect("read"), Some(vote));
-    assert_eq!(log.read_committed().await.expect("read"), Some(log_id(4, 350)));
+    assert_eq!(
+        log.read_committed().await.expect("read"),
+        Some(log_id(4, 350))
+    );
     let state = log.get_log_state().await.expect("read");
     assert_eq!(state.last_purged_log_id, Some(log_id(4, 99)));
     assert_eq!(state.last_log_id, Some(log_id(4, 399)));
@@ -118,20 +139,27 @@ async fn a_read_stops_at_its_byte_limit_but_not_before_the_first_entry() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (mut log, _machine) = open(&dir).expect("a fresh store");
     let big = vec![0; 900 * 1024];
-    log.blocking_append((0..6).map(|index| entry(1, index, &big))).await.expect("appended");
+    log.blocking_append((0..6).map(|index| entry(1, index, &big)))
+        .await
+        .expect("appended");
     let mut reader = log.get_log_reader().await;
     let some = reader.limited_get_log_entries(0, 6).await.expect("read");
     assert_eq!(some.len(), 3, "2 MiB are reached with the third");
     let one = reader.limited_get_log_entries(5, 6).await.expect("read");
     assert_eq!(one.len(), 1);
-    assert_eq!(reader.try_get_log_entries(0..6).await.expect("read").len(), 6);
+    assert_eq!(
+        reader.try_get_log_entries(0..6).await.expect("read").len(),
+        6
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_with_a_newer_entry_refuses_to_open_and_says_why() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (mut log, machine) = open(&dir).expect("a fresh store");
-    log.blocking_append([entry(1, 0, b"old")]).await.expect("appended");
+    log.blocking_append([entry(1, 0, b"old")])
+        .await
+        .expect("appended");
     drop((log, machine));
     let (store, closed) = loop {
         match Store::open::<Last>(&config(&dir)) {
@@ -142,20 +170,30 @@ async fn a_store_with_a_newer_entry_refuses_to_open_and_says_why() {
     };
     store.db().put(log_key(1), [9, 1, 2, 3]).expect("written");
     drop(store);
-    closed.await.expect_err("nothing is sent, the end is the news");
+    closed
+        .await
+        .expect_err("nothing is sent, the end is the news");
     let error = open(&dir).err().expect("it must not open");
     let text = error.to_string();
     assert!(matches!(error, Error::Newer { .. }), "{text}");
-    assert!(text.contains("log entry 1") && text.contains("version 9"), "{text}");
+    assert!(
+        text.contains("log entry 1") && text.contains("version 9"),
+        "{text}"
+    );
     assert!(text.contains("upgrade khad"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_with_a_newer_command_or_a_hole_refuses_to_open() {
-    for (bad, what) in [(entry(1, 1, b"new"), "newer"), (entry(1, 5, b"old"), "damaged")] {
+    for (bad, what) in [
+        (entry(1, 1, b"new"), "newer"),
+        (entry(1, 5, b"old"), "damaged"),
+    ] {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (mut log, machine) = open(&dir).expect("a fresh store");
-        log.blocking_append([entry(1, 0, b"old"), bad]).await.expect("appended");
+        log.blocking_append([entry(1, 0, b"old"), bad])
+            .await
+            .expect("appended");
         drop((log, machine));
         let text = reopen(&dir).err().expect("it must not open").to_string();
         assert!(text.contains(what), "{text}");

@@ -50,7 +50,9 @@ pub(crate) struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,13 +84,21 @@ impl Store {
     /// record it cannot read must refuse to start, not stop in the middle of its work.
     ///
     /// The receiver resolves, to an error, once the store has been closed again.
-    pub(crate) fn open<M: Machine>(config: &Config) -> Result<(Self, oneshot::Receiver<()>), Error> {
+    pub(crate) fn open<M: Machine>(
+        config: &Config,
+    ) -> Result<(Self, oneshot::Receiver<()>), Error> {
         let path = config.data_dir.clone();
         make_private(&path)?;
-        let db = DB::open(&options(), &path)
-            .map_err(|source| Error::Open { path: path.clone(), source: source.into() })?;
+        let db = DB::open(&options(), &path).map_err(|source| Error::Open {
+            path: path.clone(),
+            source: source.into(),
+        })?;
         let (closed, on_close) = oneshot::channel();
-        let store = Self { db, path, _closed: closed };
+        let store = Self {
+            db,
+            path,
+            _closed: closed,
+        };
         store.own(config)?;
         store.verify::<M>()?;
         Ok((store, on_close))
@@ -96,14 +106,20 @@ impl Store {
 
     /// Checks whose store this is; a fresh one is marked as `config`'s.
     fn own(&self, config: &Config) -> Result<(), Error> {
-        let me = v1::RaftOwner { cluster: config.cluster.clone(), node_id: config.node_id };
+        let me = v1::RaftOwner {
+            cluster: config.cluster.clone(),
+            node_id: config.node_id,
+        };
         let Some(bytes) = self.raw(OWNER)? else {
             let mut durable = rocksdb::WriteOptions::default();
             durable.set_sync(true);
             return self
                 .db
                 .put_opt(OWNER, codec::encode(&me), &durable)
-                .map_err(|source| Error::Open { path: self.path.clone(), source: source.into() });
+                .map_err(|source| Error::Open {
+                    path: self.path.clone(),
+                    source: source.into(),
+                });
         };
         let owner: v1::RaftOwner =
             codec::decode(bytes).map_err(|error| self.unreadable("the owner", &error))?;
@@ -120,20 +136,29 @@ impl Store {
 
     /// Reads every record once.
     fn verify<M: Machine>(&self) -> Result<(), Error> {
-        self.read_vote().map_err(|e| self.unreadable("the vote", &e))?;
-        self.read_log_id(COMMITTED).map_err(|e| self.unreadable("the committed position", &e))?;
-        let purged =
-            self.read_log_id(PURGED).map_err(|e| self.unreadable("the purged position", &e))?;
-        if let Some(snapshot) =
-            self.read_snapshot().map_err(|e| self.unreadable("the snapshot", &e))?
+        self.read_vote()
+            .map_err(|e| self.unreadable("the vote", &e))?;
+        self.read_log_id(COMMITTED)
+            .map_err(|e| self.unreadable("the committed position", &e))?;
+        let purged = self
+            .read_log_id(PURGED)
+            .map_err(|e| self.unreadable("the purged position", &e))?;
+        if let Some(snapshot) = self
+            .read_snapshot()
+            .map_err(|e| self.unreadable("the snapshot", &e))?
         {
             M::check_snapshot(&snapshot.snapshot)
                 .map_err(|reason| self.newer("a snapshot".to_owned(), reason))?;
         }
         let mut expected = purged.map(|id| id.index + 1);
-        for item in self.db.iterator(IteratorMode::From(&log_key(0), Direction::Forward)) {
-            let (key, value) = item
-                .map_err(|source| Error::Open { path: self.path.clone(), source: source.into() })?;
+        for item in self
+            .db
+            .iterator(IteratorMode::From(&log_key(0), Direction::Forward))
+        {
+            let (key, value) = item.map_err(|source| Error::Open {
+                path: self.path.clone(),
+                source: source.into(),
+            })?;
             let Some(index) = log_index(&key) else { break };
             let what = format!("log entry {index}");
             let entry = convert::entry_from_bytes(Bytes::from(value.into_vec()))
@@ -154,7 +179,11 @@ impl Store {
     }
 
     fn newer(&self, what: String, reason: String) -> Error {
-        Error::Newer { path: self.path.clone(), what, reason }
+        Error::Newer {
+            path: self.path.clone(),
+            what,
+            reason,
+        }
     }
 
     fn unreadable(&self, what: &str, error: &CodecError) -> Error {
@@ -166,10 +195,10 @@ impl Store {
     }
 
     fn raw(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let value = self
-            .db
-            .get(key)
-            .map_err(|source| Error::Open { path: self.path.clone(), source: source.into() })?;
+        let value = self.db.get(key).map_err(|source| Error::Open {
+            path: self.path.clone(),
+            source: source.into(),
+        })?;
         Ok(value.map(Bytes::from))
     }
 
@@ -183,7 +212,10 @@ impl Store {
     }
 
     fn read<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, CodecError> {
-        let value = self.db.get(key).map_err(|error| CodecError::Invalid(error.into_string()))?;
+        let value = self
+            .db
+            .get(key)
+            .map_err(|error| CodecError::Invalid(error.into_string()))?;
         value.map(|bytes| codec::decode(bytes.into())).transpose()
     }
 
@@ -197,9 +229,14 @@ impl Store {
     }
 
     pub(crate) fn read_snapshot(&self) -> Result<Option<Snapshot>, CodecError> {
-        let Some(stored) = self.read::<v1::RaftSnapshot>(SNAPSHOT)? else { return Ok(None) };
+        let Some(stored) = self.read::<v1::RaftSnapshot>(SNAPSHOT)? else {
+            return Ok(None);
+        };
         let meta = convert::meta_from(stored.meta.ok_or(CodecError::Missing("meta"))?)?;
-        Ok(Some(Snapshot { meta, snapshot: stored.data }))
+        Ok(Some(Snapshot {
+            meta,
+            snapshot: stored.data,
+        }))
     }
 
     /// The id of the last entry in the log, if it has any.
@@ -207,9 +244,13 @@ impl Store {
         let mut before = ReadOptions::default();
         before.set_iterate_upper_bound(LOG_END);
         let mut backward = self.db.iterator_opt(IteratorMode::End, before);
-        let Some(item) = backward.next() else { return Ok(None) };
+        let Some(item) = backward.next() else {
+            return Ok(None);
+        };
         let (_, value) = item.map_err(|error| CodecError::Invalid(error.into_string()))?;
-        Ok(Some(convert::entry_from_bytes(Bytes::from(value.into_vec()))?.log_id))
+        Ok(Some(
+            convert::entry_from_bytes(Bytes::from(value.into_vec()))?.log_id,
+        ))
     }
 
     /// The entries in `[start, end)` that exist, in order. Stops once they have more than
@@ -228,13 +269,21 @@ impl Store {
         let from = log_key(start);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        for item in self.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), within) {
+        for item in self
+            .db
+            .iterator_opt(IteratorMode::From(&from, Direction::Forward), within)
+        {
             let (_, value) = item.map_err(|error| CodecError::Invalid(error.into_string()))?;
             bytes += value.len();
             let entry = convert::entry_from_bytes(Bytes::from(value.into_vec()))?;
             let index = entry.log_id.index;
-            if entries.last().is_some_and(|last| last.log_id.index + 1 != index) {
-                return Err(CodecError::Invalid(format!("the log lacks the entry before {index}")));
+            if entries
+                .last()
+                .is_some_and(|last| last.log_id.index + 1 != index)
+            {
+                return Err(CodecError::Invalid(format!(
+                    "the log lacks the entry before {index}"
+                )));
             }
             entries.push(entry);
             if bytes >= max_bytes {
@@ -252,6 +301,13 @@ fn log_index(key: &[u8]) -> Option<u64> {
 
 fn make_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
-    let failed = |source: std::io::Error| Error::Open { path: path.to_owned(), source: source.into() };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+    let failed = |source: std::io::Error| Error::Open {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed)
 }

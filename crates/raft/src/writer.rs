@@ -56,7 +56,13 @@ impl Writer {
         let (queue, writes) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("raft-writer".to_owned())
-            .spawn(move || Thread { store, failed: None }.run(writes))?;
+            .spawn(move || {
+                Thread {
+                    store,
+                    failed: None,
+                }
+                .run(writes)
+            })?;
         Ok(Self { queue })
     }
 
@@ -68,15 +74,24 @@ impl Writer {
         flushed: IOFlushed<Types>,
     ) -> io::Result<()> {
         let (written, readable) = oneshot::channel();
-        self.hand_over(Write { batch, written: Some(written), confirm: Confirm::Log(flushed) })
-            .await?;
+        self.hand_over(Write {
+            batch,
+            written: Some(written),
+            confirm: Confirm::Log(flushed),
+        })
+        .await?;
         readable.await.map_err(|_| gone())?
     }
 
     /// Writes and returns when it is durable.
     pub(crate) async fn durable(&self, batch: WriteBatch) -> io::Result<()> {
         let (confirm, confirmed) = oneshot::channel();
-        self.hand_over(Write { batch, written: None, confirm: Confirm::Caller(confirm) }).await?;
+        self.hand_over(Write {
+            batch,
+            written: None,
+            confirm: Confirm::Caller(confirm),
+        })
+        .await?;
         confirmed.await.map_err(|_| gone())?
     }
 
@@ -84,7 +99,12 @@ impl Writer {
     /// loses something written earlier.
     pub(crate) async fn relaxed(&self, batch: WriteBatch) -> io::Result<()> {
         let (written, readable) = oneshot::channel();
-        self.hand_over(Write { batch, written: Some(written), confirm: Confirm::Relaxed }).await?;
+        self.hand_over(Write {
+            batch,
+            written: Some(written),
+            confirm: Confirm::Relaxed,
+        })
+        .await?;
         readable.await.map_err(|_| gone())?
     }
 
@@ -120,9 +140,8 @@ impl Thread {
 
     /// Writes without fsync, and lets whoever waits for that go on.
     fn write(&mut self, write: Write, waiting: &mut Vec<Confirm>) {
-        let outcome = self.attempt(|store| {
-            store.db().write_opt(write.batch, &WriteOptions::default())
-        });
+        let outcome =
+            self.attempt(|store| store.db().write_opt(write.batch, &WriteOptions::default()));
         if let Some(written) = write.written {
             // The receiver is gone if its task was cancelled; the write stands.
             let _ = written.send(outcome);

@@ -24,20 +24,41 @@ async fn three_members_replicate_and_outlive_their_leader() {
     let mut nodes = three(dir.path()).await;
     for number in 0..20 {
         let answer = nodes[0].raft.propose(add(number)).await.expect("accepted");
-        assert_eq!(numbers::number(&answer), Some(number + 1), "how many there are now");
+        assert_eq!(
+            numbers::number(&answer),
+            Some(number + 1),
+            "how many there are now"
+        );
     }
-    let index = nodes[0].raft.linearizable().await.expect("a majority answers");
+    let index = nodes[0]
+        .raft
+        .linearizable()
+        .await
+        .expect("a majority answers");
     for node in &nodes {
         node.applied(index).await;
-        assert!((0..20).all(|number| node.holds(number)), "{} lacks numbers", node.peer);
+        assert!(
+            (0..20).all(|number| node.holds(number)),
+            "{} lacks numbers",
+            node.peer
+        );
     }
     let first_term = nodes[0].raft.status().borrow().term;
     nodes.remove(0).stop().await;
 
     let next = leader(&nodes).await;
-    next.raft.propose(add(20)).await.expect("two of three are a majority");
-    assert!((0..=20).all(|number| next.holds(number)), "something acknowledged is lost");
-    assert!(next.raft.status().borrow().term > first_term, "a new leader has a new term");
+    next.raft
+        .propose(add(20))
+        .await
+        .expect("two of three are a majority");
+    assert!(
+        (0..=20).all(|number| next.holds(number)),
+        "something acknowledged is lost"
+    );
+    assert!(
+        next.raft.status().borrow().term > first_term,
+        "a new leader has a new term"
+    );
     for node in nodes {
         node.stop().await;
     }
@@ -55,13 +76,22 @@ async fn a_member_that_was_away_catches_up_by_snapshot() {
     for number in 0..600 {
         lead.raft.propose(add(number)).await.expect("accepted");
     }
-    lead.until("a snapshot was taken", |status| status.snapshot >= 400).await;
+    lead.until("a snapshot was taken", |status| status.snapshot >= 400)
+        .await;
     let back = Node::start(config(3, dir.path()), Some(&peer)).await;
     let index = lead.raft.linearizable().await.expect("a majority answers");
     back.applied(index).await;
-    assert!((0..600).all(|number| back.holds(number)), "the snapshot lacks numbers");
-    let seen = back.until("it has a snapshot", |status| status.snapshot > 0).await;
-    assert!(seen.snapshot >= 400, "it was sent, not taken on the way: {seen:?}");
+    assert!(
+        (0..600).all(|number| back.holds(number)),
+        "the snapshot lacks numbers"
+    );
+    let seen = back
+        .until("it has a snapshot", |status| status.snapshot > 0)
+        .await;
+    assert!(
+        seen.snapshot >= 400,
+        "it was sent, not taken on the way: {seen:?}"
+    );
     nodes.push(back);
     for node in nodes {
         node.stop().await;
@@ -86,10 +116,19 @@ async fn leadership_passes_to_the_voter_it_is_sent_to() {
     })
     .await;
     assert!(nodes[2].raft.is_leader());
-    nodes[2].raft.propose(add(2)).await.expect("it can write at once");
-    nodes[0].until("the third leads", |status| !status.is_leader).await;
+    nodes[2]
+        .raft
+        .propose(add(2))
+        .await
+        .expect("it can write at once");
+    nodes[0]
+        .until("the third leads", |status| !status.is_leader)
+        .await;
     let refused = nodes[0].raft.propose(add(3)).await;
-    let Err(Error::NotLeader { leader: Some(leader) }) = refused else {
+    let Err(Error::NotLeader {
+        leader: Some(leader),
+    }) = refused
+    else {
         panic!("a former leader accepts nothing: {refused:?}");
     };
     assert_eq!(leader, nodes[2].peer);
@@ -105,24 +144,47 @@ async fn members_come_and_go_one_at_a_time() {
     let lead = &nodes[0];
     let third = nodes[2].peer.clone();
     // What was done already is done.
-    lead.raft.initialize(&lead.peer).await.expect_err("others have joined");
-    lead.raft.add_learner(&third).await.expect("it is a member already");
+    lead.raft
+        .initialize(&lead.peer)
+        .await
+        .expect_err("others have joined");
+    lead.raft
+        .add_learner(&third)
+        .await
+        .expect("it is a member already");
     lead.raft.promote(3).await.expect("it votes already");
-    assert!(matches!(lead.raft.promote(8).await, Err(Error::UnknownMember { id: 8 })));
-    let stolen = Peer { id: 3, address: "127.0.0.1:1".to_owned() };
-    assert!(matches!(lead.raft.add_learner(&stolen).await, Err(Error::Change { .. })));
+    assert!(matches!(
+        lead.raft.promote(8).await,
+        Err(Error::UnknownMember { id: 8 })
+    ));
+    let stolen = Peer {
+        id: 3,
+        address: "127.0.0.1:1".to_owned(),
+    };
+    assert!(matches!(
+        lead.raft.add_learner(&stolen).await,
+        Err(Error::Change { .. })
+    ));
     assert!(matches!(
         nodes[1].raft.add_learner(&third).await,
         Err(Error::NotLeader { .. })
     ));
 
     lead.raft.remove(3).await.expect("two of three agree");
-    let status = lead.until("two are left", |status| status.voters.len() == 2).await;
+    let status = lead
+        .until("two are left", |status| status.voters.len() == 2)
+        .await;
     assert!(status.member(3).is_none(), "it is no learner either");
     lead.raft.remove(3).await.expect("it is gone already");
     lead.raft.remove(2).await.expect("both agree");
-    assert!(matches!(lead.raft.remove(1).await, Err(Error::Change { .. })), "the last one");
-    lead.raft.propose(add(1)).await.expect("one is a majority of one");
+    assert!(
+        matches!(lead.raft.remove(1).await, Err(Error::Change { .. })),
+        "the last one"
+    );
+    lead.raft
+        .propose(add(1))
+        .await
+        .expect("one is a majority of one");
     for node in nodes {
         node.stop().await;
     }
@@ -137,17 +199,28 @@ async fn a_leader_without_majority_knows_it() {
     nodes.pop().expect("three").stop().await;
     nodes.pop().expect("two").stop().await;
     let refused = nodes[0].raft.linearizable().await;
-    assert!(matches!(refused, Err(Error::NoQuorum { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::NoQuorum { .. })),
+        "{refused:?}"
+    );
     // It still believes that it leads; the time since its majority answered tells otherwise.
     let told = tokio::time::timeout(LONG, async {
-        while nodes[0].raft.last_quorum_acked().is_some_and(|age| age < lease) {
+        while nodes[0]
+            .raft
+            .last_quorum_acked()
+            .is_some_and(|age| age < lease)
+        {
             tokio::time::sleep(lease / 10).await;
         }
     });
-    told.await.expect("the time since the last acknowledgement grows");
+    told.await
+        .expect("the time since the last acknowledgement grows");
     let refused = nodes[0].raft.propose(add(1)).await;
     assert!(
-        matches!(refused, Err(Error::NoQuorum { .. } | Error::NotLeader { .. })),
+        matches!(
+            refused,
+            Err(Error::NoQuorum { .. } | Error::NotLeader { .. })
+        ),
         "{refused:?}"
     );
     nodes.pop().expect("one").stop().await;
@@ -159,11 +232,19 @@ async fn raw(node: &Node) -> RaftClient<tonic::transport::Channel> {
 }
 
 fn route(cluster: &str, to: u64) -> Option<v1::RaftRoute> {
-    Some(v1::RaftRoute { cluster: cluster.to_owned(), from: 2, to })
+    Some(v1::RaftRoute {
+        cluster: cluster.to_owned(),
+        from: 2,
+        to,
+    })
 }
 
 fn ballot(term: u64, committed: bool) -> Option<v1::RaftBallot> {
-    Some(v1::RaftBallot { term, voted_for: 2, committed })
+    Some(v1::RaftBallot {
+        term,
+        voted_for: 2,
+        committed,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,17 +262,26 @@ async fn a_restarted_voter_takes_no_part_in_elections_for_one_lease() {
     let vote = v1::RaftVoteRequest {
         route: route(CLUSTER, 3),
         vote: ballot(1_000, false),
-        last_log_id: Some(v1::RaftLogId { term: 999, index: 1_000_000 }),
+        last_log_id: Some(v1::RaftLogId {
+            term: 999,
+            index: 1_000_000,
+        }),
         leadership_transfer: false,
     };
     let refused = client.pre_vote(vote.clone()).await.expect_err("silent");
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let mut transfer = vote.clone();
     transfer.leadership_transfer = true;
-    let refused = client.vote(transfer).await.expect_err("a transfer bypasses no silence");
+    let refused = client
+        .vote(transfer)
+        .await
+        .expect_err("a transfer bypasses no silence");
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let term = nodes[0].raft.status().borrow().term;
-    assert!(third.raft.status().borrow().term <= term, "the refused vote left no trace");
+    assert!(
+        third.raft.status().borrow().term <= term,
+        "the refused vote left no trace"
+    );
 
     // Afterwards it answers, and still honours its leader's lease.
     let answered = tokio::time::timeout(LONG, async {
@@ -218,15 +308,24 @@ async fn a_sole_voter_leads_at_once_after_a_restart() {
     alone.election_timeout_ms = (600_000, 900_000);
     let node = Node::start(alone.clone(), None).await;
     node.raft.initialize(&node.peer).await.expect("founded");
-    node.raft.initialize(&node.peer).await.expect("founded already");
+    node.raft
+        .initialize(&node.peer)
+        .await
+        .expect("founded already");
     node.raft.propose(add(7)).await.expect("accepted");
     let peer = node.peer.clone();
     node.stop().await;
     let node = Node::start(alone, Some(&peer)).await;
     node.until("it leads", |status| status.is_leader).await;
-    node.raft.linearizable().await.expect("it is its own majority");
+    node.raft
+        .linearizable()
+        .await
+        .expect("it is its own majority");
     assert!(node.holds(7), "what was acknowledged is there");
-    assert_eq!(node.raft.last_quorum_acked(), Some(std::time::Duration::ZERO));
+    assert_eq!(
+        node.raft.last_quorum_acked(),
+        Some(std::time::Duration::ZERO)
+    );
     node.stop().await;
 }
 
@@ -246,11 +345,31 @@ async fn what_is_not_meant_for_this_member_is_refused() {
     };
     let cases = [
         ("no route", append(None, vec![]), Code::InvalidArgument),
-        ("another cluster", append(route("other", 1), vec![]), Code::PermissionDenied),
-        ("another member", append(route(CLUSTER, 2), vec![]), Code::PermissionDenied),
-        ("a newer entry", append(route(CLUSTER, 1), vec![vec![9, 1, 2].into()]), Code::FailedPrecondition),
-        ("an empty entry", append(route(CLUSTER, 1), vec![vec![].into()]), Code::InvalidArgument),
-        ("a broken entry", append(route(CLUSTER, 1), vec![vec![1, 255].into()]), Code::InvalidArgument),
+        (
+            "another cluster",
+            append(route("other", 1), vec![]),
+            Code::PermissionDenied,
+        ),
+        (
+            "another member",
+            append(route(CLUSTER, 2), vec![]),
+            Code::PermissionDenied,
+        ),
+        (
+            "a newer entry",
+            append(route(CLUSTER, 1), vec![vec![9, 1, 2].into()]),
+            Code::FailedPrecondition,
+        ),
+        (
+            "an empty entry",
+            append(route(CLUSTER, 1), vec![vec![].into()]),
+            Code::InvalidArgument,
+        ),
+        (
+            "a broken entry",
+            append(route(CLUSTER, 1), vec![vec![1, 255].into()]),
+            Code::InvalidArgument,
+        ),
     ];
     for (what, request, code) in cases {
         let refused = client.append_entries(request).await.expect_err(what);
@@ -259,16 +378,24 @@ async fn what_is_not_meant_for_this_member_is_refused() {
             assert!(refused.message().contains("version 9"), "{refused}");
         }
     }
-    assert_eq!(node.raft.status().borrow().term, term, "nothing of it had an effect");
+    assert_eq!(
+        node.raft.status().borrow().term,
+        term,
+        "nothing of it had an effect"
+    );
     let oversized = node.raft.propose(vec![0; 2 * 1024 * 1024]).await;
-    assert!(matches!(oversized, Err(Error::TooLarge { .. })), "{oversized:?}");
+    assert!(
+        matches!(oversized, Err(Error::TooLarge { .. })),
+        "{oversized:?}"
+    );
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_is_opened_once_and_by_its_owner_alone() {
     let dir = temporary();
-    let begin = |config: Config| Raft::start(config, Numbers::default(), Arc::new(Loopback::default()));
+    let begin =
+        |config: Config| Raft::start(config, Numbers::default(), Arc::new(Loopback::default()));
     let mut wrong = config(1, dir.path());
     wrong.heartbeat_ms = 5_000;
     let refused = begin(wrong).await;

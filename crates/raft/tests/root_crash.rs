@@ -27,7 +27,9 @@ const HANG: Duration = Duration::from_secs(60);
 const ACKS_MAX: u64 = 900;
 
 fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a whole number"))
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().expect("a whole number"))
 }
 
 /// A small generator (splitmix64), so that a seed repeats a run.
@@ -56,7 +58,9 @@ fn write_and_kill(store: &Path, first: u64, acks: u64, pause: Duration) -> BTree
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(out).lines() {
             // The last line may be cut off by the kill; then nobody saw it acknowledged.
-            let Ok(Ok(number)) = line.map(|line| line.parse::<u64>()) else { return };
+            let Ok(Ok(number)) = line.map(|line| line.parse::<u64>()) else {
+                return;
+            };
             if tell.send(number).is_err() {
                 return;
             }
@@ -68,7 +72,10 @@ fn write_and_kill(store: &Path, first: u64, acks: u64, pause: Duration) -> BTree
             Ok(number) => seen.insert(number),
             Err(error) => {
                 kill(&mut writer);
-                panic!("the writer acknowledged {} of {acks} numbers: {error}", seen.len());
+                panic!(
+                    "the writer acknowledged {} of {acks} numbers: {error}",
+                    seen.len()
+                );
             }
         };
     }
@@ -91,9 +98,19 @@ fn list(store: &Path) -> BTreeSet<u64> {
         .spawn()
         .expect("the lister starts");
     let mut held = String::new();
-    lister.stdout.take().expect("its output").read_to_string(&mut held).expect("UTF-8");
-    assert!(lister.wait().expect("it ends").success(), "the store did not open after the crash");
-    held.lines().map(|line| line.parse().expect("a number")).collect()
+    lister
+        .stdout
+        .take()
+        .expect("its output")
+        .read_to_string(&mut held)
+        .expect("UTF-8");
+    assert!(
+        lister.wait().expect("it ends").success(),
+        "the store did not open after the crash"
+    );
+    held.lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect()
 }
 
 #[test]

@@ -52,15 +52,24 @@ async fn a_member_on_a_full_disk_refuses_and_goes_on_when_there_is_room() {
         panic!("a full disk is said: {refused:?}");
     };
     assert!(free < need);
-    node.raft.linearizable().await.expect("it can still be read");
+    node.raft
+        .linearizable()
+        .await
+        .expect("it can still be read");
     drop(filler);
-    node.raft.propose(add(3)).await.expect("it goes on by itself");
+    node.raft
+        .propose(add(3))
+        .await
+        .expect("it goes on by itself");
     let peer = node.peer.clone();
     node.stop().await;
     let node = Node::start(on(&disk), Some(&peer)).await;
     node.until("it leads", |status| status.is_leader).await;
     node.raft.linearizable().await.expect("it leads");
-    assert_eq!([1, 2, 3].map(|number| node.holds(number)), [true, false, true]);
+    assert_eq!(
+        [1, 2, 3].map(|number| node.holds(number)),
+        [true, false, true]
+    );
     node.stop().await;
 }
 
@@ -86,7 +95,10 @@ async fn a_disk_that_fills_up_under_a_write_stops_the_member_and_loses_nothing()
         number += 1;
         assert!(number < 10_000, "the disk never filled up");
     };
-    assert!(matches!(refused, Error::Stopped { .. } | Error::DiskFull { .. }), "{refused}");
+    assert!(
+        matches!(refused, Error::Stopped { .. } | Error::DiskFull { .. }),
+        "{refused}"
+    );
     if matches!(refused, Error::Stopped { .. }) {
         let said = node.raft.stopped().await;
         assert!(said.contains("No space left"), "{said}");
@@ -97,8 +109,16 @@ async fn a_disk_that_fills_up_under_a_write_stops_the_member_and_loses_nothing()
     let node = Node::start(on(&disk), Some(&peer)).await;
     node.until("it leads", |status| status.is_leader).await;
     node.raft.linearizable().await.expect("it leads");
-    let lost: Vec<_> = acknowledged.iter().filter(|number| !node.holds(**number)).collect();
-    assert!(lost.is_empty(), "{} of {} are lost", lost.len(), acknowledged.len());
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|number| !node.holds(**number))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} are lost",
+        lost.len(),
+        acknowledged.len()
+    );
     node.raft.propose(add(99_999)).await.expect("it goes on");
     node.stop().await;
 }

@@ -32,7 +32,11 @@ async fn start(dir: &str) -> anyhow::Result<Raft<Numbers>> {
     // Small, so that kills meet snapshots and purges too.
     config.snapshot_every = 200;
     let raft = Raft::start(config, Numbers::default(), Arc::new(Nobody)).await?;
-    raft.initialize(&Peer { id: 1, address: "127.0.0.1:1".to_owned() }).await?;
+    raft.initialize(&Peer {
+        id: 1,
+        address: "127.0.0.1:1".to_owned(),
+    })
+    .await?;
     raft.linearizable().await?;
     Ok(raft)
 }

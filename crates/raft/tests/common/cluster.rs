@@ -30,7 +30,9 @@ impl Dial for Loopback {
         let mut channels = self.channels.lock().expect("no test panics while dialling");
         let made = channels.entry(peer.id).or_insert_with(|| {
             let uri = format!("http://{}", peer.address);
-            Endpoint::from_shared(uri).expect("an address").connect_lazy()
+            Endpoint::from_shared(uri)
+                .expect("an address")
+                .connect_lazy()
         });
         made.clone()
     }
@@ -46,7 +48,13 @@ pub struct Node {
 
 /// Settings with times that a loaded machine can keep.
 pub fn config(id: u64, dir: &Path) -> Config {
-    let mut config = Config::new(id, CLUSTER, dir.join(format!("node-{id}")), 100, (500, 1000));
+    let mut config = Config::new(
+        id,
+        CLUSTER,
+        dir.join(format!("node-{id}")),
+        100,
+        (500, 1000),
+    );
     config.snapshot_every = 100;
     config
 }
@@ -57,7 +65,10 @@ impl Node {
         let address = at.map_or("127.0.0.1:0", |peer| &peer.address);
         let listener = TcpListener::bind(address).await.expect("a port");
         let bound: SocketAddr = listener.local_addr().expect("its address");
-        let peer = Peer { id: config.node_id, address: bound.to_string() };
+        let peer = Peer {
+            id: config.node_id,
+            address: bound.to_string(),
+        };
         let raft = Raft::start(config, Numbers::default(), Arc::new(Loopback::default()))
             .await
             .expect("the member starts");
@@ -65,16 +76,20 @@ impl Node {
         let mut server = JoinSet::new();
         let service = raft.service();
         server.spawn(async move {
-            let served = Server::builder().add_service(service).serve_with_incoming_shutdown(
-                TcpListenerStream::new(listener),
-                async {
+            let served = Server::builder()
+                .add_service(service)
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                     // Ends either way: told to, or the test let go of the node.
                     let _ = stopped.await;
-                },
-            );
+                });
             served.await.expect("the server ends in peace");
         });
-        Self { peer, raft, stop, server }
+        Self {
+            peer,
+            raft,
+            stop,
+            server,
+        }
     }
 
     /// Takes the member away: its server first, so that the others see it gone.
@@ -90,7 +105,11 @@ impl Node {
         let mut status = self.raft.status();
         let found = tokio::time::timeout(LONG, status.wait_for(pleases)).await;
         let found = found.unwrap_or_else(|_| {
-            panic!("{} never saw that {what}: {:?}", self.peer, self.raft.status().borrow().clone())
+            panic!(
+                "{} never saw that {what}: {:?}",
+                self.peer,
+                self.raft.status().borrow().clone()
+            )
         });
         found.expect("the member runs").clone()
     }
@@ -99,11 +118,14 @@ impl Node {
     pub async fn applied(&self, index: u64) {
         let mut applied = self.raft.applied();
         let found = tokio::time::timeout(LONG, applied.wait_for(|done| *done >= index)).await;
-        found.unwrap_or_else(|_| panic!("{} never applied {index}", self.peer)).expect("it runs");
+        found
+            .unwrap_or_else(|_| panic!("{} never applied {index}", self.peer))
+            .expect("it runs");
     }
 
     pub fn holds(&self, number: u64) -> bool {
-        self.raft.with_machine(|machine| machine.0.contains(&number))
+        self.raft
+            .with_machine(|machine| machine.0.contains(&number))
     }
 }
 
@@ -113,7 +135,11 @@ pub async fn three(dir: &Path) -> Vec<Node> {
     for id in 1..=3 {
         nodes.push(Node::start(config(id, dir), None).await);
     }
-    nodes[0].raft.initialize(&nodes[0].peer.clone()).await.expect("founded");
+    nodes[0]
+        .raft
+        .initialize(&nodes[0].peer.clone())
+        .await
+        .expect("founded");
     for id in [1, 2] {
         let peer = nodes[id].peer.clone();
         admit(&nodes[0], &peer).await;

@@ -24,7 +24,11 @@ fn run(program: &str, args: &[&str]) -> Result<String, String> {
         .map_err(|error| format!("cannot run {program}: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{program} {} failed: {}", args.join(" "), said.trim()));
+        return Err(format!(
+            "{program} {} failed: {}",
+            args.join(" "),
+            said.trim()
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -49,8 +53,19 @@ impl LoopDisk {
         File::create(&image)
             .and_then(|file| file.set_len(mib * 1024 * 1024))
             .expect("a sparse image");
-        run("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0", text(&image)])
-            .expect("mkfs.ext4");
+        run(
+            "mkfs.ext4",
+            &[
+                "-q",
+                "-F",
+                "-m",
+                "0",
+                "-E",
+                "lazy_itable_init=0",
+                text(&image),
+            ],
+        )
+        .expect("mkfs.ext4");
         Self::mount(folder)
     }
 
@@ -90,15 +105,28 @@ impl LoopDisk {
         let device = run("losetup", &["--find", "--show", text(&image)]).expect("losetup");
         let disk = Self { folder, device };
         // The journal is committed by fsync alone, as far as a setting can bring that about.
-        run("mount", &["-t", "ext4", "-o", "commit=300", &disk.device, text(&disk.path())])
-            .expect("mount");
+        run(
+            "mount",
+            &[
+                "-t",
+                "ext4",
+                "-o",
+                "commit=300",
+                &disk.device,
+                text(&disk.path()),
+            ],
+        )
+        .expect("mount");
         disk
     }
 
     fn sectors_written(&self) -> String {
         let name = self.device.trim_start_matches("/dev/");
         let stat = fs::read_to_string(format!("/sys/block/{name}/stat")).expect("block statistics");
-        stat.split_whitespace().nth(6).expect("sectors written").to_owned()
+        stat.split_whitespace()
+            .nth(6)
+            .expect("sectors written")
+            .to_owned()
     }
 }
 
@@ -130,16 +158,27 @@ fn release(folder: &Path, device: &str) {
 
 fn mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(1) == path.to_str())
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(1) == path.to_str())
 }
 
 /// Releases the disks of test processes that are gone.
 fn sweep() {
-    let listed = run("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"]);
+    let listed = run(
+        "losetup",
+        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
+    );
     let devices = listed.unwrap_or_default();
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
         let Some(owner) = owner else { continue };
         if Path::new("/proc").join(owner).exists() {
             continue;

@@ -28,7 +28,10 @@ impl Machine for Numbers {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|number| number.to_be_bytes()).collect()
+        self.0
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
