@@ -1,1 +1,7 @@
-fn main() {}
+//! `khactl`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    khactl::run(std::env::args_os())
+}

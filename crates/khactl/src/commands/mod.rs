@@ -1,0 +1,57 @@
+//! One file per command.
+
+mod completion;
+mod init;
+mod join;
+mod kubeconfig;
+mod lab;
+mod logs;
+mod operation;
+mod preflight;
+mod spec_file;
+mod status;
+mod token;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::connection::Agent;
+use crate::failure::{Failure, chain};
+use crate::output::Output;
+
+pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    let output = Output { format: cli.output };
+    let agent = || Agent::of(cli);
+    match &cli.command {
+        Command::Preflight(args) => {
+            let agent = agent()?;
+            return wait_for(preflight::run(&agent, args, output));
+        }
+        Command::Init(args) => wait_for(init::run(&agent()?, args, output)),
+        Command::Join(args) => wait_for(join::run(&agent()?, args, output)),
+        Command::Token(command) => wait_for(token::run(&agent()?, command, output)),
+        Command::Status(args) => wait_for(status::run(&agent()?, args, output)),
+        Command::Kubeconfig(args) => wait_for(kubeconfig::run(&agent()?, args, output)),
+        Command::Logs(args) => wait_for(logs::run(&agent()?, args)),
+        Command::Lab(command) => return lab::run(command, output),
+        Command::Completion { shell } => completion::run(*shell),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs a command's calls to their end, on this thread.
+fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                "KHA0912",
+                "start",
+                chain(&error),
+                "see whether this host is short of memory or of file descriptors",
+            )
+        })?
+        .block_on(command)
+}

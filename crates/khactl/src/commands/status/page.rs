@@ -1,0 +1,276 @@
+//! The status as people read it: what the cluster is, then what is wrong with it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use khactl_model::facts::ComponentState;
+use khactl_model::status::{ClusterStatus, OperationStatus, Problem};
+
+use crate::output::table;
+use crate::timespan;
+
+/// A certificate that ends within this is shown: renewal at two thirds of a year should have
+/// come long before.
+const CERTIFICATE_SOON: Duration = Duration::from_hours(24 * 30);
+
+pub(super) fn render(status: &ClusterStatus, now: Timestamp) -> String {
+    let sections = [
+        head(status),
+        hosts(status),
+        components(status),
+        operations(&status.operations, now),
+        certificates(status, now),
+        problems(&status.problems),
+    ];
+    let shown: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).collect();
+    shown.join("\n\n")
+}
+
+fn head(status: &ClusterStatus) -> String {
+    let leader = match &status.leader {
+        Some(leader) => format!("led by {leader} (term {})", status.term),
+        None => format!("without a leader, as {} sees it", status.seen_by),
+    };
+    let vip = &status.vip;
+    let holder = match &vip.holder {
+        Some(holder) => format!("on {holder}"),
+        None => "on no host".into(),
+    };
+    let fencing = match vip.fencing.as_str() {
+        "" => String::new(),
+        fencing => format!(" ({fencing})"),
+    };
+    let cluster = format!(
+        "cluster  {}: {leader}, spec revision {}",
+        status.cluster, status.revision
+    );
+    if vip.addresses.is_empty() {
+        return cluster;
+    }
+    format!(
+        "{cluster}\nvip      {} port {} {holder}{fencing}",
+        vip.addresses.join(", "),
+        vip.port
+    )
+}
+
+fn hosts(status: &ClusterStatus) -> String {
+    if status.hosts.is_empty() {
+        return String::new();
+    }
+    let rows = status.hosts.iter().map(|host| {
+        vec![
+            host.name.clone(),
+            host.address.clone(),
+            host.role.clone(),
+            host.state.clone(),
+            host.raft.clone(),
+            host.etcd.clone(),
+            if host.lease { "member" } else { "absent" }.into(),
+            or_dash(&host.version),
+        ]
+    });
+    table(
+        &[
+            "HOST", "ADDRESS", "ROLE", "STATE", "RAFT", "ETCD", "LEASE", "KHAD",
+        ],
+        rows,
+    )
+}
+
+fn components(status: &ClusterStatus) -> String {
+    if status.components.is_empty() {
+        return String::new();
+    }
+    let rows = status.components.iter().map(|component| {
+        vec![
+            component.host.clone(),
+            component.name.clone(),
+            state(component.state).into(),
+            component.pid.map_or("-".into(), |pid| pid.to_string()),
+            component.detail.replace('\n', "; "),
+        ]
+    });
+    table(&["HOST", "COMPONENT", "STATE", "PID", ""], rows)
+}
+
+fn state(state: ComponentState) -> &'static str {
+    match state {
+        ComponentState::Ready => "ready",
+        ComponentState::Starting => "starting",
+        ComponentState::Waiting => "waiting",
+        ComponentState::BackOff => "back-off",
+        ComponentState::Absent => "absent",
+    }
+}
+
+fn operations(operations: &[OperationStatus], now: Timestamp) -> String {
+    let mut rows = operations
+        .iter()
+        .filter(|operation| operation.state != "done")
+        .map(|operation| {
+            let age_ms = now.as_millisecond().saturating_sub(operation.started_at_ms);
+            let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+            vec![
+                operation.id.to_string(),
+                operation.kind.clone(),
+                operation.host.clone(),
+                operation.state.clone(),
+                operation.step.clone(),
+                timespan::show(age),
+            ]
+        })
+        .peekable();
+    if rows.peek().is_none() {
+        return String::new();
+    }
+    table(
+        &["OPERATION", "KIND", "HOST", "STATE", "STEP", "SINCE"],
+        rows,
+    )
+}
+
+fn certificates(status: &ClusterStatus, now: Timestamp) -> String {
+    let soon_s = i64::try_from(CERTIFICATE_SOON.as_secs()).unwrap_or(i64::MAX);
+    let mut rows = status
+        .certificates
+        .iter()
+        .map(|certificate| (certificate, certificate.not_after_s - now.as_second()))
+        .filter(|(_, left_s)| *left_s < soon_s)
+        .map(|(certificate, left_s)| {
+            let left = match u64::try_from(left_s) {
+                Ok(left_s) => timespan::show(Duration::from_secs(left_s)),
+                Err(_) => "expired".into(),
+            };
+            vec![certificate.host.clone(), certificate.name.clone(), left]
+        })
+        .peekable();
+    if rows.peek().is_none() {
+        return String::new();
+    }
+    table(&["HOST", "CERTIFICATE", "ENDS IN"], rows)
+}
+
+fn problems(problems: &[Problem]) -> String {
+    if problems.is_empty() {
+        return "no problems".into();
+    }
+    let shown: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            let host = match problem.host.as_str() {
+                "" => String::new(),
+                host => format!("{host}: "),
+            };
+            let text = problem.text.replace('\n', "\n  ");
+            let code = match problem.code.as_str() {
+                "" => String::new(),
+                code => format!(" ({code})"),
+            };
+            match problem.advice.as_str() {
+                "" => format!("problem: {host}{text}{code}"),
+                advice => format!("problem: {host}{text}{code}\n  try: {advice}"),
+            }
+        })
+        .collect();
+    shown.join("\n")
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use khactl_model::status::{CertificateStatus, ComponentStatus, HostStatus, VipStatus};
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_700_000_000).unwrap()
+    }
+
+    fn host(octet: u8, state: &str) -> HostStatus {
+        HostStatus {
+            name: format!("cp{octet}"),
+            address: format!("10.77.0.1{octet}"),
+            role: "control-plane".into(),
+            state: state.into(),
+            raft: "voter".into(),
+            etcd: "voter".into(),
+            lease: octet < 3,
+            version: "0.1.0".into(),
+        }
+    }
+
+    fn example() -> ClusterStatus {
+        ClusterStatus {
+            cluster: "prod".into(),
+            cluster_id: "0123".into(),
+            revision: 1,
+            leader: Some("cp1".into()),
+            term: 3,
+            vip: VipStatus {
+                addresses: vec!["10.77.0.100/24".into()],
+                port: 6443,
+                holder: Some("cp2".into()),
+                epoch: 2,
+                fencing: "lease and valid_lft".into(),
+            },
+            hosts: vec![host(1, "ready"), host(2, "ready"), host(3, "joining")],
+            components: vec![
+                ComponentStatus {
+                    host: "cp1".into(),
+                    name: "etcd".into(),
+                    state: ComponentState::Ready,
+                    detail: String::new(),
+                    pid: Some(4711),
+                },
+                ComponentStatus {
+                    host: "cp3".into(),
+                    name: "kube-apiserver".into(),
+                    state: ComponentState::Waiting,
+                    detail: "etcd is a learner".into(),
+                    pid: None,
+                },
+            ],
+            etcd: vec![],
+            certificates: vec![CertificateStatus {
+                host: "cp1".into(),
+                name: "apiserver".into(),
+                not_after_s: 1_700_400_000,
+            }],
+            operations: vec![OperationStatus {
+                id: 4,
+                kind: "join".into(),
+                host: "cp3".into(),
+                state: "running".into(),
+                step: "etcd-voter".into(),
+                started_at_ms: 1_699_999_910_000,
+            }],
+            problems: vec![Problem {
+                code: "KHA3101".into(),
+                host: "cp3".into(),
+                text: "etcd has been a learner for 90 s".into(),
+                advice: "look into its log: khactl logs etcd --host cp3".into(),
+            }],
+            seen_by: "cp1".into(),
+        }
+    }
+
+    #[test]
+    fn status_of_a_cluster_that_grows() {
+        insta::assert_snapshot!(render(&example(), now()));
+    }
+
+    #[test]
+    fn status_of_a_cluster_without_a_leader() {
+        let mut status = example();
+        status.leader = None;
+        status.vip.holder = None;
+        status.operations.clear();
+        status.certificates.clear();
+        status.problems.clear();
+        insta::assert_snapshot!(render(&status, now()));
+    }
+}

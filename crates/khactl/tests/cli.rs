@@ -1,0 +1,455 @@
+//! What the program prints and returns, held by snapshots. The agent behind the socket is a fake
+//! that knows a few answers: what is tested here is the command line alone.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use clap::CommandFactory;
+use khactl_model::status::{ClusterStatus, HostStatus, Problem, VipStatus};
+use khactl_proto::v1::admin_server::{Admin, AdminServer};
+use khactl_proto::v1::progress::State;
+use khactl_proto::v1::{
+    CreateTokenRequest, CreateTokenResponse, Finding, InitRequest, JoinClusterRequest,
+    KubeconfigRequest, KubeconfigResponse, ListTokensRequest, ListTokensResponse, LogChunk,
+    LogsRequest, PreflightRequest, PreflightResponse, Progress, Refusal, RevokeTokenRequest,
+    RevokeTokenResponse, StatusRequest, StatusResponse, finding::Level,
+};
+use prost::Message;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Code, Request, Response, Status};
+
+/// Answers by what it is asked: the spec's text or the member's address chooses the story.
+struct Fake;
+
+type Pinned<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn refused(code: Code) -> Status {
+    let refusal = Refusal {
+        code: "KHA0123".into(),
+        doing: "check spec.yaml".into(),
+        wrong: "spec.yaml:7:16: the VIP is this host's own\nspec.yaml:9:3: no such field".into(),
+        advice: "mend both, then run it again".into(),
+    };
+    Status::with_details(code, "refused", refusal.encode_to_vec().into())
+}
+
+fn step(step: &str, state: State, text: &str, resumed: bool) -> Progress {
+    Progress {
+        step: step.into(),
+        state: state.into(),
+        text: text.into(),
+        resumed,
+    }
+}
+
+fn story(name: &str) -> Pinned<Progress> {
+    let begin = vec![
+        step("authorities", State::Started, "", false),
+        step("authorities", State::Finished, "", true),
+        step("etcd", State::Started, "", false),
+    ];
+    let end = match name {
+        "good" => vec![
+            step("etcd", State::Waiting, "for its first leader", false),
+            step("cluster", State::Warning, "one host bears no loss", false),
+            step("done", State::Done, "the API answers at the VIP", false),
+        ],
+        _ => vec![],
+    };
+    let refusal = match name {
+        "refused" => Some(Err(refused(Code::FailedPrecondition))),
+        "late" => Some(Err(refused(Code::DeadlineExceeded))),
+        _ => None,
+    };
+    let steps = begin.into_iter().chain(end).map(Ok);
+    let told = tokio_stream::iter(steps.chain(refusal));
+    if name == "endless" {
+        return Box::pin(told.chain(tokio_stream::pending()));
+    }
+    Box::pin(told)
+}
+
+fn cluster() -> ClusterStatus {
+    ClusterStatus {
+        cluster: "prod".into(),
+        cluster_id: "0123".into(),
+        revision: 1,
+        leader: Some("cp1".into()),
+        term: 3,
+        vip: VipStatus {
+            addresses: vec!["10.77.0.100/24".into()],
+            port: 6443,
+            holder: Some("cp1".into()),
+            epoch: 1,
+            fencing: String::new(),
+        },
+        hosts: vec![HostStatus {
+            name: "cp1".into(),
+            address: "10.77.0.11".into(),
+            role: "control-plane".into(),
+            state: "ready".into(),
+            raft: "voter".into(),
+            etcd: "voter".into(),
+            lease: true,
+            version: "0.1.0".into(),
+        }],
+        problems: vec![Problem {
+            code: "KHA3100".into(),
+            host: String::new(),
+            text: "one host alone bears no loss".into(),
+            advice: "let two more join".into(),
+        }],
+        seen_by: "cp1".into(),
+        ..ClusterStatus::default()
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Fake {
+    async fn preflight(
+        &self,
+        _: Request<PreflightRequest>,
+    ) -> Result<Response<PreflightResponse>, Status> {
+        Ok(Response::new(PreflightResponse {
+            findings: vec![Finding {
+                level: Level::Blocking.into(),
+                check: "ports".into(),
+                finding: "6443 is taken".into(),
+                cure: "stop what listens there".into(),
+                code: "KHA2110".into(),
+            }],
+        }))
+    }
+
+    type InitStream = Pinned<Progress>;
+
+    async fn init(
+        &self,
+        request: Request<InitRequest>,
+    ) -> Result<Response<Self::InitStream>, Status> {
+        Ok(Response::new(story(request.into_inner().spec_yaml.trim())))
+    }
+
+    type JoinStream = Pinned<Progress>;
+
+    async fn join(
+        &self,
+        request: Request<JoinClusterRequest>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        let request = request.into_inner();
+        assert_eq!(request.token, "the-token");
+        Ok(Response::new(story(&request.endpoint)))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        let request = request.into_inner();
+        if request.uses > 16 {
+            return Err(refused(Code::InvalidArgument));
+        }
+        assert_eq!(request.ttl_ms, 5_400_000);
+        Ok(Response::new(CreateTokenResponse {
+            token: "abc123.secret.pin".into(),
+            id: "abc123".into(),
+            expires_at_ms: 1_700_000_000_000,
+        }))
+    }
+
+    async fn list_tokens(
+        &self,
+        _: Request<ListTokensRequest>,
+    ) -> Result<Response<ListTokensResponse>, Status> {
+        Ok(Response::new(ListTokensResponse::default()))
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        Ok(Response::new(RevokeTokenResponse {}))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(StatusResponse {
+            json: serde_json::to_string(&cluster()).unwrap(),
+        }))
+    }
+
+    async fn kubeconfig(
+        &self,
+        _: Request<KubeconfigRequest>,
+    ) -> Result<Response<KubeconfigResponse>, Status> {
+        Ok(Response::new(KubeconfigResponse {
+            yaml: "apiVersion: v1\nkind: Config\n".into(),
+        }))
+    }
+
+    type LogsStream = Pinned<LogChunk>;
+
+    async fn logs(
+        &self,
+        request: Request<LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let request = request.into_inner();
+        let chunk = |data: Vec<u8>| Ok(LogChunk { data: data.into() });
+        let chunks = vec![
+            chunk(format!("{} {} ", request.component, request.lines).into_bytes()),
+            chunk(b"\xff no text\n".to_vec()),
+        ];
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+}
+
+/// The fake behind a socket; it ends with the value.
+struct Bench {
+    folder: TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(folder.path().join("khad.sock")).unwrap()
+        };
+        runtime.spawn(
+            tonic::transport::Server::builder()
+                .add_service(AdminServer::new(Fake))
+                .serve_with_incoming(UnixListenerStream::new(listener)),
+        );
+        Self {
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    /// Runs `khactl` against the fake, in the folder; gives stdout, stderr and the exit code as
+    /// people see them.
+    fn khactl(&self, line: &str) -> String {
+        self.shown(&self.raw(line))
+    }
+
+    fn raw(&self, line: &str) -> Output {
+        self.raw_at("khad.sock", line)
+    }
+
+    fn raw_at(&self, socket: &str, line: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_khactl"))
+            .args(["--socket", socket])
+            .args(line.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_remove("KHACTL_TOKEN")
+            .output()
+            .unwrap()
+    }
+
+    fn shown(&self, output: &Output) -> String {
+        let folder = self.folder.path().display().to_string();
+        let text = format!(
+            "{}--- stderr\n{}--- exit {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            output.status.code().unwrap()
+        );
+        without_times(&text.replace(&folder, "FOLDER"))
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+}
+
+/// `finished (1.2 s)` differs from run to run.
+fn without_times(text: &str) -> String {
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| match line.split_once("finished (") {
+            Some((before, _)) => format!("{before}finished (TIME)"),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn help_of_every_command() {
+    fn collect(command: &mut clap::Command, path: &str, all: &mut String) {
+        use std::fmt::Write as _;
+        let help = command.render_help();
+        write!(all, "$ {path} --help\n{help}\n").unwrap();
+        for sub in command.get_subcommands_mut() {
+            if sub.get_name() != "help" {
+                let path = format!("{path} {}", sub.get_name());
+                collect(sub, &path, all);
+            }
+        }
+    }
+    let mut command = khactl::cli::Cli::command().term_width(100);
+    command.build();
+    let mut all = String::new();
+    collect(&mut command, "khactl", &mut all);
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn missing_agent_says_how_to_start_it() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.shown(&bench.raw_at("gone.sock", "status")));
+    insta::assert_snapshot!(bench.shown(&bench.raw_at("gone.sock", "status -o json")));
+}
+
+#[test]
+fn socket_of_something_else_is_told_from_an_agent() {
+    let bench = Bench::new();
+    let other = std::os::unix::net::UnixListener::bind(bench.path("other.sock")).unwrap();
+    // Ends with the test's process, whether or not somebody called.
+    std::thread::spawn(move || {
+        use std::io::Write as _;
+        while let Ok((mut stream, _)) = other.accept() {
+            stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
+        }
+    });
+    let output = bench.raw_at("other.sock", "status");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("KHA090"), "{stderr}");
+    assert!(stderr.contains("\n  try: "), "{stderr}");
+}
+
+#[test]
+fn wrong_use_ends_with_2() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("status --nonsense -o json"));
+    insta::assert_snapshot!(bench.khactl("--endpoint cp1:9443 status"));
+    assert_eq!(bench.raw("init").status.code(), Some(2));
+    assert_eq!(bench.raw("token create --ttl soon").status.code(), Some(2));
+    assert_eq!(bench.raw("--help").status.code(), Some(0));
+}
+
+#[test]
+fn unusable_identity_is_named() {
+    let bench = Bench::new();
+    bench.write("nobody.pem", "no PEM");
+    insta::assert_snapshot!(bench.khactl("--endpoint cp1:9443 --identity nobody.pem status"));
+    insta::assert_snapshot!(bench.khactl("--endpoint cp1:9443 --identity gone.pem status"));
+}
+
+#[test]
+fn init_shows_every_step_as_a_line() {
+    let bench = Bench::new();
+    bench.write("spec.yaml", "good");
+    insta::assert_snapshot!(bench.khactl("init -f spec.yaml"));
+}
+
+#[test]
+fn init_that_is_refused_shows_the_agents_own_words() {
+    let bench = Bench::new();
+    bench.write("spec.yaml", "refused");
+    insta::assert_snapshot!(bench.khactl("init -f spec.yaml"));
+    insta::assert_snapshot!(bench.khactl("init -f spec.yaml -o json"));
+}
+
+#[test]
+fn init_that_is_not_ready_in_time_ends_with_3() {
+    let bench = Bench::new();
+    bench.write("spec.yaml", "late");
+    assert_eq!(bench.raw("init -f spec.yaml").status.code(), Some(3));
+    bench.write("spec.yaml", "endless");
+    insta::assert_snapshot!(bench.khactl("init -f spec.yaml --timeout 300ms"));
+}
+
+#[test]
+fn init_whose_agent_stops_says_how_to_go_on() {
+    let bench = Bench::new();
+    bench.write("spec.yaml", "broken off");
+    insta::assert_snapshot!(bench.khactl("init -f spec.yaml"));
+}
+
+#[test]
+fn spec_that_cannot_be_read_is_named() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("init -f gone.yaml"));
+    std::fs::write(bench.path("binary.yaml"), b"\xff\xfe").unwrap();
+    insta::assert_snapshot!(bench.khactl("preflight -f binary.yaml"));
+}
+
+#[test]
+fn join_shows_every_step_as_a_line() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("join good --token the-token"));
+}
+
+#[test]
+fn status_in_every_format() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("status"));
+    insta::assert_snapshot!(bench.khactl("status -o json"));
+    insta::assert_snapshot!(bench.khactl("status -o yaml"));
+}
+
+#[test]
+fn token_alone_is_on_stdout() {
+    let bench = Bench::new();
+    let output = bench.raw("token create --ttl 1h30m");
+    assert_eq!(output.stdout, b"abc123.secret.pin\n");
+    insta::assert_snapshot!(bench.shown(&output));
+    insta::assert_snapshot!(bench.khactl("token create --ttl 1h30m -o json"));
+    insta::assert_snapshot!(bench.khactl("token create --uses 17"));
+    insta::assert_snapshot!(bench.khactl("token list"));
+    insta::assert_snapshot!(bench.khactl("token revoke abc123"));
+}
+
+#[test]
+fn log_is_passed_on_byte_for_byte() {
+    let bench = Bench::new();
+    let output = bench.raw("logs etcd --lines 7");
+    assert_eq!(output.stdout, b"etcd 7 \xff no text\n");
+}
+
+#[test]
+fn kubeconfig_is_yaml_and_for_programs_json() {
+    let bench = Bench::new();
+    let output = bench.raw("kubeconfig");
+    assert_eq!(output.stdout, b"apiVersion: v1\nkind: Config\n");
+    insta::assert_snapshot!(bench.khactl("kubeconfig -o json"));
+}
+
+#[test]
+fn blocking_finding_ends_with_1() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("preflight"));
+    insta::assert_snapshot!(bench.khactl("preflight -o json"));
+}
+
+#[test]
+fn closed_output_is_no_failure() {
+    let bench = Bench::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_khactl"))
+        .args(["completion", "bash"])
+        .current_dir(bench.folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
