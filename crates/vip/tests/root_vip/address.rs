@@ -1,6 +1,6 @@
 //! The VIP's address on one host, with the real kernel: put there, announced, guarded, removed.
 
-use crate::network::{Network, VIP, ip, until};
+use crate::network::{Network, VIP, feed_for, ip, until};
 use khactl_proto::v1;
 use prost::Message;
 
@@ -18,7 +18,7 @@ fn a_lone_host_takes_the_vip_serves_it_and_takes_it_off_on_sigterm() {
     ip(&format!(
         "-n khvip-one-c neigh replace {VIP} lladdr 02:00:00:00:00:99 dev eth0 nud stale"
     ));
-    let feed = network.feed(1, &[1]);
+    let feed = feed_for(1, &[1]);
     assert_eq!(network.host(1).feed(feed.clone()), Vec::<String>::new());
     until("the VIP stands", || network.with_address() == [1]);
     let mac = network.host(1).mac();
@@ -58,7 +58,7 @@ fn a_lone_host_takes_the_vip_serves_it_and_takes_it_off_on_sigterm() {
 #[test]
 fn an_address_that_somebody_removed_comes_back() {
     let mut network = alone("back");
-    let feed = network.feed(1, &[1]);
+    let feed = feed_for(1, &[1]);
     network.host(1).feed(feed);
     until("the VIP stands", || network.with_address() == [1]);
     for _ in 0..3 {
@@ -71,7 +71,7 @@ fn an_address_that_somebody_removed_comes_back() {
 #[test]
 fn the_vip_of_a_killed_khavip_goes_by_itself_and_a_new_process_takes_it_anew() {
     let mut network = alone("kill");
-    let feed = network.feed(1, &[1]);
+    let feed = feed_for(1, &[1]);
     network.host(1).feed(feed.clone());
     until("the VIP stands", || network.with_address() == [1]);
     network.host(1).kill();
@@ -85,7 +85,7 @@ fn the_vip_of_a_killed_khavip_goes_by_itself_and_a_new_process_takes_it_anew() {
 #[test]
 fn a_leftover_vip_is_removed_at_the_start_before_any_feed() {
     let mut network = alone("left");
-    let feed = network.feed(1, &[1]);
+    let feed = feed_for(1, &[1]);
     network.host(1).feed(feed);
     until("the VIP stands", || network.with_address() == [1]);
     network.host(1).kill();
@@ -101,7 +101,7 @@ fn a_leftover_vip_is_removed_at_the_start_before_any_feed() {
 #[test]
 fn what_a_dead_khavip_held_is_released_but_nothing_of_a_living_one() {
     let mut network = alone("rel");
-    let feed = network.feed(1, &[1]);
+    let feed = feed_for(1, &[1]);
     let encoded = feed.encode_to_vec();
     network.host(1).feed(feed);
     until("the VIP stands", || network.with_address() == [1]);
@@ -115,7 +115,7 @@ fn what_a_dead_khavip_held_is_released_but_nothing_of_a_living_one() {
 #[test]
 fn a_feed_that_cannot_be_meant_is_refused_and_changes_nothing() {
     let mut network = alone("bad");
-    let good = network.feed(1, &[1]);
+    let good = feed_for(1, &[1]);
     network.host(1).feed(good.clone());
     until("the VIP stands", || network.with_address() == [1]);
     let before = network.host(1).status().feed_digest;
@@ -133,7 +133,7 @@ fn a_feed_that_cannot_be_meant_is_refused_and_changes_nothing() {
 #[test]
 fn a_vip_without_an_interface_is_a_problem_until_there_is_one() {
     let mut network = alone("noif");
-    let mut feed = network.feed(1, &[1]);
+    let mut feed = feed_for(1, &[1]);
     feed.addresses[0].cidr = "10.98.0.100/24".to_owned();
     let problems = network.host(1).feed(feed);
     assert!(problems[0].contains("no interface"), "{problems:?}");
@@ -149,7 +149,7 @@ fn a_vip_without_an_interface_is_a_problem_until_there_is_one() {
 fn an_ipv6_vip_is_there_at_once_and_never_a_preferred_source() {
     let mut network = alone("six");
     network.host(1).ip("addr add fd00:99::11/64 dev eth0 nodad");
-    let mut feed = network.feed(1, &[1]);
+    let mut feed = feed_for(1, &[1]);
     feed.addresses.push(v1::VipAddress {
         cidr: "fd00:99::100/64".to_owned(),
         interface: "eth0".to_owned(),

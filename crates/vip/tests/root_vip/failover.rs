@@ -1,6 +1,6 @@
 //! Three khavip processes on three hosts, fed by hand: always one holder, and another when it goes.
 
-use crate::network::{Network, until};
+use crate::network::{Network, feed_for, until};
 use prost::Message;
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ const ALL: [u64; 3] = [1, 2, 3];
 fn three(name: &'static str) -> Network {
     let mut network = Network::new(name, 3);
     for id in ALL {
-        let feed = network.feed(id, &ALL);
+        let feed = feed_for(id, &ALL);
         let host = network.host(id);
         host.serve();
         host.start();
@@ -115,11 +115,11 @@ fn a_hand_over_goes_to_the_named_successor() {
 fn a_killed_holder_released_by_the_one_shot_makes_way_at_once() {
     let mut network = three("dead");
     let first = holder(&network);
-    let feed = network.feed(first, &ALL).encode_to_vec();
+    let feed = feed_for(first, &ALL).encode_to_vec();
     network.host(first).kill();
     assert!(network.host(first).release(&feed));
     assert_ne!(holder(&network), first);
-    let feed = network.feed(first, &ALL);
+    let feed = feed_for(first, &ALL);
     network.host(first).start();
     network.host(first).feed(feed);
     until("the restarted one takes part", || {
@@ -133,7 +133,7 @@ fn whoever_loses_every_backend_is_unfit_and_the_holder_stays() {
     let first = holder(&network);
     // Nobody's backend: refused at once everywhere.
     for host in &network.hosts {
-        let mut feed = network.feed(host.id, &ALL);
+        let mut feed = feed_for(host.id, &ALL);
         for backend in &mut feed.balancer.as_mut().expect("there").backends {
             backend.address = backend.address.replace(":6443", ":7");
         }

@@ -18,7 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tonic::transport::{Channel, Endpoint};
 
 /// Longer than any start takes on a busy machine; reached only by a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const VIP: &str = "10.99.0.100";
 pub(crate) const API_PORT: u16 = 6443;
@@ -150,58 +150,59 @@ impl Network {
             .collect()
     }
 
-    pub(crate) fn feed(&self, id: u64, members: &[u64]) -> v1::VipFeedRequest {
-        v1::VipFeedRequest {
-            cluster_id: vec![7; 16].into(),
-            host_id: id,
-            bind: format!("10.99.0.1{id}:9443"),
-            lease_key: vec![9; 32].into(),
-            epoch: 1,
-            confirmed: true,
-            members: members
-                .iter()
-                .map(|id| v1::VipMember {
-                    id: *id,
-                    host: format!("h{id}"),
-                    address: format!("10.99.0.1{id}:9443"),
-                    preference: 0,
-                    proposer: true,
-                })
-                .collect(),
-            lease_ms: 400,
-            addresses: vec![v1::VipAddress {
-                cidr: format!("{VIP}/24"),
-                interface: "auto".to_owned(),
-            }],
-            balancer: Some(v1::VipBalancer {
-                port: API_PORT.into(),
-                method: "round-robin".to_owned(),
-                health: Some(v1::VipHealth {
-                    scheme: "http".to_owned(),
-                    path: "/readyz".to_owned(),
-                    period_ms: 200,
-                    timeout_ms: 2000,
-                    rise: 1,
-                    fall: 2,
-                    ..v1::VipHealth::default()
-                }),
-                backends: members
-                    .iter()
-                    .map(|id| v1::VipBackend {
-                        host: format!("h{id}"),
-                        address: format!("10.99.0.1{id}:{API_PORT}"),
-                    })
-                    .collect(),
-            }),
-        }
-    }
-
     fn delete(&self, hosts: u64) {
         for host in (1..=hosts).map(|id| id.to_string()) {
             ip(&format!("netns del {}", self.namespace(&host)));
         }
         ip(&format!("netns del {}", self.namespace("c")));
         ip(&format!("netns del {}", self.switch()));
+    }
+}
+
+/// What khad would feed host `id` when these are the members, each with its own backend.
+pub(crate) fn feed_for(id: u64, members: &[u64]) -> v1::VipFeedRequest {
+    v1::VipFeedRequest {
+        cluster_id: vec![7; 16].into(),
+        host_id: id,
+        bind: format!("10.99.0.1{id}:9443"),
+        lease_key: vec![9; 32].into(),
+        epoch: 1,
+        confirmed: true,
+        members: members
+            .iter()
+            .map(|id| v1::VipMember {
+                id: *id,
+                host: format!("h{id}"),
+                address: format!("10.99.0.1{id}:9443"),
+                preference: 0,
+                proposer: true,
+            })
+            .collect(),
+        lease_ms: 400,
+        addresses: vec![v1::VipAddress {
+            cidr: format!("{VIP}/24"),
+            interface: "auto".to_owned(),
+        }],
+        balancer: Some(v1::VipBalancer {
+            port: API_PORT.into(),
+            method: "round-robin".to_owned(),
+            health: Some(v1::VipHealth {
+                scheme: "http".to_owned(),
+                path: "/readyz".to_owned(),
+                period_ms: 200,
+                timeout_ms: 2000,
+                rise: 1,
+                fall: 2,
+                ..v1::VipHealth::default()
+            }),
+            backends: members
+                .iter()
+                .map(|id| v1::VipBackend {
+                    host: format!("h{id}"),
+                    address: format!("10.99.0.1{id}:{API_PORT}"),
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -324,8 +325,8 @@ impl Host {
     }
 
     pub(crate) fn try_feed(&self, feed: v1::VipFeedRequest) -> Result<Vec<String>, tonic::Status> {
-        let fed = self.call(async |mut client| client.feed(feed).await);
-        fed.map(|fed| fed.into_inner().problems)
+        let answer = self.call(async |mut client| client.feed(feed).await);
+        answer.map(|answer| answer.into_inner().problems)
     }
 
     pub(crate) fn hand_over(&self, successor_id: u64) -> bool {
