@@ -92,11 +92,13 @@ impl EtcdFailure {
             Self::MemberNotFound
         } else if has("no leader") || has("not leader") || has("leader changed") {
             Self::NoLeader
-        } else if has("request timed out")
-            || matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
-        {
+        } else if has("request timed out") || status.code() == Code::DeadlineExceeded {
             Self::TimedOut
-        } else if status.code() == Code::Unavailable || is_transport(status) {
+        } else if matches!(status.code(), Code::Unavailable | Code::Cancelled)
+            || is_transport(status)
+        {
+            // Cancelled is what is left of a call whose connection went away under it: with TLS 1.3 a
+            // client learns only then that its certificate was refused.
             Self::Unreachable
         } else {
             Self::Refused

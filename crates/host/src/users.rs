@@ -1,10 +1,17 @@
 //! The unprivileged system users that components run as.
 
-use std::process::Stdio;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::HostError;
 use crate::files::{self, Owner};
+use crate::offload::offload;
 
 /// Users that a control-plane host has, one per component.
 pub const COMPONENT_USERS: [&str; 4] = [
@@ -13,6 +20,12 @@ pub const COMPONENT_USERS: [&str; 4] = [
     "khactl-controller-manager",
     "khactl-scheduler",
 ];
+
+/// The local accounts.
+const PASSWD: &str = "/etc/passwd";
+
+/// Kept by the system for those who change accounts (lckpwdf(3)).
+const LOCK: &str = "/etc/.pwd.lock";
 
 /// Local accounts in a file far larger than this are not something to parse.
 const PASSWD_BYTES_MAX: u64 = 16 << 20;
@@ -43,7 +56,7 @@ impl SystemUser {
 
 /// The local account `name`, if there is one.
 pub async fn lookup(name: &str) -> Result<Option<SystemUser>, HostError> {
-    let passwd = files::read("/etc/passwd", PASSWD_BYTES_MAX)
+    let passwd = files::read(PASSWD, PASSWD_BYTES_MAX)
         .await?
         .unwrap_or_default();
     Ok(find(&String::from_utf8_lossy(&passwd), name))
@@ -51,43 +64,61 @@ pub async fn lookup(name: &str) -> Result<Option<SystemUser>, HostError> {
 
 /// The system user `name`, made if it is missing: no login shell, no home, a group of its own.
 pub async fn ensure(name: &str) -> Result<SystemUser, HostError> {
+    if let Some(user) = lookup(name).await? {
+        return Ok(user);
+    }
+    let name = name.to_owned();
+    offload(move || make(&name)).await
+}
+
+/// `useradd` looks whether the user exists before it takes its lock, and then gives one that was made
+/// meanwhile another id. So all agents of a machine take turns.
+fn make(name: &str) -> Result<SystemUser, HostError> {
+    let fail = |output: String| HostError::CreateUser {
+        name: name.to_owned(),
+        output,
+    };
+    let _turn = take_turn().map_err(|error| fail(format!("locking {LOCK}: {error}")))?;
     let deadline = khactl_sys::clock::monotonic() + LOCK_DEADLINE;
     loop {
-        if let Some(user) = lookup(name).await? {
+        let passwd = files::read_now(Path::new(PASSWD), PASSWD_BYTES_MAX)?.unwrap_or_default();
+        if let Some(user) = find(&String::from_utf8_lossy(&passwd), name) {
             return Ok(user);
         }
-        let (created, output) = useradd(name).await?;
-        // Another agent may have made it between the look and the call.
-        if let Some(user) = lookup(name).await? {
-            return Ok(user);
+        let output = Command::new("useradd")
+            .args(["--system", "--no-create-home", "--home-dir", "/nonexistent"])
+            .args(["--shell", "/usr/sbin/nologin", "--user-group", name])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| fail(format!("useradd does not run: {error}")))?;
+        let text = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .replace('\n', "; ");
+        let made = output.status.success();
+        if khactl_sys::clock::monotonic() > deadline {
+            return Err(fail(format!("{text} (it does not appear in {PASSWD})")));
         }
-        let busy = !created && output.contains("lock");
-        if !busy || khactl_sys::clock::monotonic() > deadline {
-            return Err(HostError::CreateUser {
-                name: name.to_owned(),
-                output,
-            });
+        if made {
+            continue;
         }
-        // The lock of /etc/passwd cannot be waited on, only tried again.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Somebody else's useradd has the lock, which cannot be waited on, only tried again.
+        if !text.contains("lock") {
+            return Err(fail(text));
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-async fn useradd(name: &str) -> Result<(bool, String), HostError> {
-    let output = tokio::process::Command::new("useradd")
-        .args(["--system", "--no-create-home", "--home-dir", "/nonexistent"])
-        .args(["--shell", "/usr/sbin/nologin", "--user-group", name])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|error| HostError::CreateUser {
-            name: name.to_owned(),
-            output: format!("useradd does not run: {error}"),
-        })?;
-    let text = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .replace('\n', "; ");
-    Ok((output.status.success(), text))
+/// The lock is the whole file's (flock), which is another one than `useradd` takes on it (fcntl).
+fn take_turn() -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(LOCK)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 fn find(passwd: &str, name: &str) -> Option<SystemUser> {

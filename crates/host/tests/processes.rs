@@ -16,7 +16,7 @@ use rustix::process::Signal;
 const ETCD: ComponentName = ComponentName::Etcd;
 
 /// Far longer than anything here takes on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn shell(script: &str, digest: &str) -> ProcessSpec {
     ProcessSpec {

@@ -3,6 +3,7 @@
 //! Everything else gets the time as an argument, so that a simulation can set it. These are
 //! plain functions: a clock read never fails on Linux for the ids used here.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -25,15 +26,32 @@ pub fn monotonic_raw() -> Duration {
 }
 
 /// The time of day. It steps; use it for certificates, logs and people only.
+///
+/// `KHACTL_CLOCK_OFFSET_MS` shifts it for this process alone: tests give a host a wrong wall
+/// clock by it, which no namespace can.
 pub fn wall() -> SystemTime {
     let now = clock_gettime(ClockId::Realtime);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
-    match u64::try_from(now.tv_sec) {
+    let real = match u64::try_from(now.tv_sec) {
         Ok(secs) => SystemTime::UNIX_EPOCH + Duration::new(secs, nanos),
         // A clock before 1970: a host whose battery is dead. The epoch is the closest answer.
         Err(_) => SystemTime::UNIX_EPOCH,
+    };
+    let offset_ms = *OFFSET_MS.get_or_init(|| {
+        std::env::var("KHACTL_CLOCK_OFFSET_MS")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    });
+    let offset = Duration::from_millis(offset_ms.unsigned_abs());
+    if offset_ms < 0 {
+        real - offset
+    } else {
+        real + offset
     }
 }
+
+static OFFSET_MS: OnceLock<i64> = OnceLock::new();
 
 fn read(id: ClockId) -> Duration {
     let now = clock_gettime(id);

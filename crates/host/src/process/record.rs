@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn quick_ends_are_counted_and_a_stable_run_or_a_stop_forgets_them() {
         let mut quick = record();
-        quick.end(&Ending::Code(1), false, Duration::from_millis(2_000));
+        quick.end(&Ending::Code(1), false, Duration::from_secs(2));
         assert_eq!(quick.quick_exits, 3);
         assert_eq!(
             quick.exit,
@@ -188,7 +188,7 @@ mod tests {
         );
 
         let mut asked = record();
-        asked.end(&Ending::Unknown, true, Duration::from_millis(2_000));
+        asked.end(&Ending::Unknown, true, Duration::from_secs(2));
         assert_eq!(asked.quick_exits, 0);
     }
 
