@@ -53,7 +53,7 @@ pub(crate) fn encode(message: &impl Message) -> Vec<u8> {
 }
 
 /// Reads what [`encode`] wrote, in this or an earlier version.
-pub(crate) fn decode<M: Message + Default>(bytes: bytes::Bytes) -> Result<M, CodecError> {
+pub(crate) fn decode<M: Message + Default>(bytes: &bytes::Bytes) -> Result<M, CodecError> {
     let found = *bytes.first().ok_or(CodecError::Empty)?;
     if found != FORMAT {
         return Err(CodecError::Newer { found });
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_record_survives_encoding() {
         let id = RaftLogId { term: 3, index: 7 };
-        let read: RaftLogId = decode(encode(&id).into()).expect("what was just written");
+        let read: RaftLogId = decode(&encode(&id).into()).expect("what was just written");
         assert_eq!(read, id);
     }
 
@@ -78,7 +78,7 @@ mod tests {
     fn a_newer_record_is_refused_with_its_version() {
         let mut bytes = encode(&RaftLogId { term: 3, index: 7 });
         bytes[0] = 9;
-        let error = decode::<RaftLogId>(bytes.into()).expect_err("version 9 is unknown");
+        let error = decode::<RaftLogId>(&bytes.into()).expect_err("version 9 is unknown");
         assert!(matches!(error, CodecError::Newer { found: 9 }), "{error}");
         assert!(error.to_string().contains("version 9"), "{error}");
     }
@@ -86,12 +86,12 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         assert!(matches!(
-            decode::<RaftLogId>(bytes::Bytes::new()),
+            decode::<RaftLogId>(&bytes::Bytes::new()),
             Err(CodecError::Empty)
         ));
         let broken = bytes::Bytes::from_static(&[FORMAT, 0xff, 0xff]);
         assert!(matches!(
-            decode::<RaftLogId>(broken),
+            decode::<RaftLogId>(&broken),
             Err(CodecError::Malformed(_))
         ));
     }

@@ -113,7 +113,7 @@ pub(crate) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
     })
 }
 
-pub(crate) fn entry_from_bytes(bytes: Bytes) -> Result<Entry, CodecError> {
+pub(crate) fn entry_from_bytes(bytes: &Bytes) -> Result<Entry, CodecError> {
     use v1::raft_log_entry::Payload as Kind;
     let message: v1::RaftLogEntry = codec::decode(bytes)?;
     let log_id = log_id_from(message.log_id.ok_or(CodecError::Missing("log id"))?);
@@ -180,7 +180,7 @@ mod tests {
                 log_id: log_id(4, 9),
                 payload,
             };
-            let read = entry_from_bytes(entry_to_bytes(&entry).into()).expect("just written");
+            let read = entry_from_bytes(&entry_to_bytes(&entry).into()).expect("just written");
             assert_eq!(read, entry);
         }
     }

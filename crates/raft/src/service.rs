@@ -93,7 +93,7 @@ impl<M: Machine> Service<M> {
         Ok(vote)
     }
 
-    fn entries(&self, sent: Vec<Bytes>, previous: Option<LogId>) -> Result<Vec<Entry>, Status> {
+    fn entries(sent: &[Bytes], previous: Option<LogId>) -> Result<Vec<Entry>, Status> {
         if sent.len() as u64 > MAX_ENTRIES_PER_APPEND {
             return Err(Status::invalid_argument(format!(
                 "{} entries in one append, {MAX_ENTRIES_PER_APPEND} at the most",
@@ -245,7 +245,7 @@ impl<M: Machine> Served for Service<M> {
         let rpc = AppendEntriesRequest {
             vote: convert::vote_from(vote),
             prev_log_id,
-            entries: self.entries(request.entries, prev_log_id)?,
+            entries: Self::entries(&request.entries, prev_log_id)?,
             leader_commit: request.leader_commit.map(convert::log_id_from),
         };
         let answer = self

@@ -44,7 +44,7 @@ mod tests {
     fn a_started_voter_is_silent_for_exactly_one_lease() {
         let silence = Silence::new(NOW, LEASE, false);
         assert_eq!(silence.remaining(NOW), Some(LEASE));
-        let just_before = NOW + LEASE - Duration::from_nanos(1);
+        let just_before = NOW + Duration::from_nanos(999_999_999);
         assert_eq!(
             silence.remaining(just_before),
             Some(Duration::from_nanos(1))

@@ -173,7 +173,7 @@ async fn a_store_with_a_newer_entry_refuses_to_open_and_says_why() {
     closed
         .await
         .expect_err("nothing is sent, the end is the news");
-    let error = open(&dir).err().expect("it must not open");
+    let error = open(&dir).expect_err("it must not open");
     let text = error.to_string();
     assert!(matches!(error, Error::Newer { .. }), "{text}");
     assert!(
@@ -195,7 +195,7 @@ async fn a_store_with_a_newer_command_or_a_hole_refuses_to_open() {
             .await
             .expect("appended");
         drop((log, machine));
-        let text = reopen(&dir).err().expect("it must not open").to_string();
+        let text = reopen(&dir).expect_err("it must not open").to_string();
         assert!(text.contains(what), "{text}");
     }
 }

@@ -122,7 +122,7 @@ impl Store {
                 });
         };
         let owner: v1::RaftOwner =
-            codec::decode(bytes).map_err(|error| self.unreadable("the owner", &error))?;
+            codec::decode(&bytes).map_err(|error| self.unreadable("the owner", &error))?;
         if owner != me {
             let name = |o: &v1::RaftOwner| format!("node {} of cluster {}", o.node_id, o.cluster);
             return Err(Error::Foreign {
@@ -161,7 +161,7 @@ impl Store {
             })?;
             let Some(index) = log_index(&key) else { break };
             let what = format!("log entry {index}");
-            let entry = convert::entry_from_bytes(Bytes::from(value.into_vec()))
+            let entry = convert::entry_from_bytes(&Bytes::from(value.into_vec()))
                 .map_err(|e| self.unreadable(&what, &e))?;
             if entry.log_id.index != index || expected.is_some_and(|want| want != index) {
                 return Err(Error::Damaged {
@@ -216,7 +216,7 @@ impl Store {
             .db
             .get(key)
             .map_err(|error| CodecError::Invalid(error.into_string()))?;
-        value.map(|bytes| codec::decode(bytes.into())).transpose()
+        value.map(|bytes| codec::decode(&bytes.into())).transpose()
     }
 
     pub(crate) fn read_vote(&self) -> Result<Option<Vote>, CodecError> {
@@ -249,7 +249,7 @@ impl Store {
         };
         let (_, value) = item.map_err(|error| CodecError::Invalid(error.into_string()))?;
         Ok(Some(
-            convert::entry_from_bytes(Bytes::from(value.into_vec()))?.log_id,
+            convert::entry_from_bytes(&Bytes::from(value.into_vec()))?.log_id,
         ))
     }
 
@@ -275,7 +275,7 @@ impl Store {
         {
             let (_, value) = item.map_err(|error| CodecError::Invalid(error.into_string()))?;
             bytes += value.len();
-            let entry = convert::entry_from_bytes(Bytes::from(value.into_vec()))?;
+            let entry = convert::entry_from_bytes(&Bytes::from(value.into_vec()))?;
             let index = entry.log_id.index;
             if entries
                 .last()

@@ -61,7 +61,7 @@ impl Writer {
                     store,
                     failed: None,
                 }
-                .run(writes)
+                .run(writes);
             })?;
         Ok(Self { queue })
     }

@@ -6,15 +6,15 @@ use khactl_raft::Machine;
 
 /// The set of numbers seen.
 #[derive(Debug, Default)]
-pub struct Numbers(pub BTreeSet<u64>);
+pub(crate) struct Numbers(pub(crate) BTreeSet<u64>);
 
 /// The command that adds `number`.
-pub fn add(number: u64) -> Vec<u8> {
+pub(crate) fn add(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
 /// The number in a machine's answer.
-pub fn number(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 

@@ -12,7 +12,7 @@ const PREFIX: &str = "khactl-disk-";
 
 /// A mounted ext4 and the file under it.
 #[derive(Debug)]
-pub struct LoopDisk {
+pub(crate) struct LoopDisk {
     folder: PathBuf,
     device: String,
 }
@@ -47,7 +47,7 @@ fn mount_point(folder: &Path) -> PathBuf {
 
 impl LoopDisk {
     /// A fresh file system of `mib` MiB; sparse.
-    pub fn create(name: &str, mib: u64) -> Self {
+    pub(crate) fn create(name: &str, mib: u64) -> Self {
         let folder = Self::folder(name);
         let image = image(&folder);
         File::create(&image)
@@ -72,7 +72,7 @@ impl LoopDisk {
     /// A copy of this disk as a power cut at this moment would leave it: what lies in the
     /// backing file, without what the file system only has in memory. It is mounted, which
     /// replays its journal.
-    pub fn after_power_cut(&self, name: &str) -> Self {
+    pub(crate) fn after_power_cut(&self, name: &str) -> Self {
         let folder = Self::folder(name);
         // The kernel may write in the background while the file is copied; such a copy is of
         // no moment that ever was. Nothing else writes here, so that a few tries suffice.
@@ -88,7 +88,7 @@ impl LoopDisk {
     }
 
     /// Where it is mounted.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         mount_point(&self.folder)
     }
 

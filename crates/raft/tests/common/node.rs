@@ -1,4 +1,4 @@
-//! Members of a group in one process, talking gRPC over loopback.
+//! A member of a group in this process, talking gRPC over loopback.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use khactl_raft::{Config, Dial, Error, Peer, Raft, Status};
+use khactl_raft::{Config, Dial, Peer, Raft, Status};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -16,12 +16,12 @@ use tonic::transport::{Channel, Endpoint, Server};
 use crate::numbers::Numbers;
 
 /// Nothing here takes longer, even on a busy machine.
-pub const LONG: Duration = Duration::from_secs(60);
-pub const CLUSTER: &str = "test";
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) const CLUSTER: &str = "test";
 
 /// One lazy channel per peer, over plain TCP.
 #[derive(Default)]
-pub struct Loopback {
+pub(crate) struct Loopback {
     channels: Mutex<HashMap<u64, Channel>>,
 }
 
@@ -39,15 +39,15 @@ impl Dial for Loopback {
 }
 
 /// A member and its server.
-pub struct Node {
-    pub peer: Peer,
-    pub raft: Raft<Numbers>,
+pub(crate) struct Node {
+    pub(crate) peer: Peer,
+    pub(crate) raft: Raft<Numbers>,
     stop: oneshot::Sender<()>,
     server: JoinSet<()>,
 }
 
 /// Settings with times that a loaded machine can keep.
-pub fn config(id: u64, dir: &Path) -> Config {
+pub(crate) fn config(id: u64, dir: &Path) -> Config {
     let mut config = Config::new(
         id,
         CLUSTER,
@@ -61,7 +61,7 @@ pub fn config(id: u64, dir: &Path) -> Config {
 
 impl Node {
     /// Starts on a free port, or again on that of `at`.
-    pub async fn start(config: Config, at: Option<&Peer>) -> Self {
+    pub(crate) async fn start(config: Config, at: Option<&Peer>) -> Self {
         let address = at.map_or("127.0.0.1:0", |peer| &peer.address);
         let listener = TcpListener::bind(address).await.expect("a port");
         let bound: SocketAddr = listener.local_addr().expect("its address");
@@ -76,13 +76,13 @@ impl Node {
         let mut server = JoinSet::new();
         let service = raft.service();
         server.spawn(async move {
-            let served = Server::builder()
+            let ended = Server::builder()
                 .add_service(service)
                 .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                     // Ends either way: told to, or the test let go of the node.
                     let _ = stopped.await;
                 });
-            served.await.expect("the server ends in peace");
+            ended.await.expect("the server ends in peace");
         });
         Self {
             peer,
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Takes the member away: its server first, so that the others see it gone.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         // Its peers' connections would otherwise outlive it in this process.
         drop(self.stop);
         let _ = tokio::time::timeout(LONG, self.server.join_next()).await;
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// Waits for a status that pleases.
-    pub async fn until(&self, what: &str, pleases: impl FnMut(&Status) -> bool) -> Status {
+    pub(crate) async fn until(&self, what: &str, pleases: impl FnMut(&Status) -> bool) -> Status {
         let mut status = self.raft.status();
         let found = tokio::time::timeout(LONG, status.wait_for(pleases)).await;
         let found = found.unwrap_or_else(|_| {
@@ -114,72 +114,8 @@ impl Node {
         found.expect("the member runs").clone()
     }
 
-    /// Waits until the machine has applied `index`.
-    pub async fn applied(&self, index: u64) {
-        let mut applied = self.raft.applied();
-        let found = tokio::time::timeout(LONG, applied.wait_for(|done| *done >= index)).await;
-        found
-            .unwrap_or_else(|_| panic!("{} never applied {index}", self.peer))
-            .expect("it runs");
-    }
-
-    pub fn holds(&self, number: u64) -> bool {
+    pub(crate) fn holds(&self, number: u64) -> bool {
         self.raft
             .with_machine(|machine| machine.0.contains(&number))
     }
-}
-
-/// Three voters; the first founded the group and leads.
-pub async fn three(dir: &Path) -> Vec<Node> {
-    let mut nodes = Vec::new();
-    for id in 1..=3 {
-        nodes.push(Node::start(config(id, dir), None).await);
-    }
-    nodes[0]
-        .raft
-        .initialize(&nodes[0].peer.clone())
-        .await
-        .expect("founded");
-    for id in [1, 2] {
-        let peer = nodes[id].peer.clone();
-        admit(&nodes[0], &peer).await;
-    }
-    nodes
-}
-
-/// Learner, then voter; a new leader may have to be asked twice.
-pub async fn admit(leader: &Node, peer: &Peer) {
-    again(|| leader.raft.add_learner(peer)).await;
-    again(|| leader.raft.promote(peer.id)).await;
-}
-
-/// Repeats what says that it can be repeated.
-pub async fn again<T, F: Future<Output = Result<T, Error>>>(mut work: impl FnMut() -> F) -> T {
-    let tried = tokio::time::timeout(LONG, async {
-        loop {
-            match work().await {
-                Ok(done) => return done,
-                Err(Error::ChangeInProgress) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    });
-    tried.await.expect("it never worked")
-}
-
-/// The member among `nodes` that leads with a majority behind it.
-pub async fn leader(nodes: &[Node]) -> &Node {
-    let found = tokio::time::timeout(LONG, async {
-        loop {
-            for node in nodes {
-                if node.raft.is_leader() && node.raft.linearizable().await.is_ok() {
-                    return node;
-                }
-            }
-            // Somebody's status changes when somebody is elected.
-            let mut status = nodes[0].raft.status();
-            let _ = tokio::time::timeout(Duration::from_millis(100), status.changed()).await;
-        }
-    });
-    found.await.expect("nobody was elected")
 }

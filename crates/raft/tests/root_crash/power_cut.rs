@@ -1,13 +1,10 @@
-//! Nothing acknowledged is lost when a member dies and its host loses power. Needs root.
+//! Nothing acknowledged is lost when a member dies and its host loses power.
 //!
 //! kill -9 alone proves little, because the page cache survives it: the store lies on an ext4
 //! of its own in a file, and the next round goes on with a copy of that file taken at the
 //! kill, which has what was synced and nothing else.
 //!
 //! `KHACTL_CRASH_ROUNDS` says how many rounds (50), `KHACTL_CRASH_SEED` repeats a run.
-
-#[path = "common/loop_disk.rs"]
-mod loop_disk;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,13 +13,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use loop_disk::LoopDisk;
+use crate::loop_disk::LoopDisk;
 
 const WRITER: &str = env!("CARGO_BIN_EXE_raft-numbered-writer");
 /// A fresh disk after so many rounds, so that the state stays small.
 const ROUNDS_PER_DISK: u64 = 25;
 /// A writer that acknowledges nothing for this long has hung.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_mins(1);
 /// Kills come after up to so many acknowledged numbers: snapshots are taken every 200.
 const ACKS_MAX: u64 = 900;
 

@@ -1,18 +1,12 @@
-//! A full disk stops writing, loses nothing, and is said. Needs root.
-
-#[path = "common/cluster.rs"]
-mod cluster;
-#[path = "common/loop_disk.rs"]
-mod loop_disk;
-#[path = "common/numbers.rs"]
-mod numbers;
+//! A full disk stops writing, loses nothing, and is said.
 
 use std::path::{Path, PathBuf};
 
-use cluster::Node;
 use khactl_raft::{Config, Error};
-use loop_disk::LoopDisk;
-use numbers::add;
+
+use crate::loop_disk::LoopDisk;
+use crate::node::{self, Node};
+use crate::numbers::add;
 
 /// Takes all the space there is, and gives it back when dropped.
 struct Filler(PathBuf);
@@ -37,7 +31,7 @@ impl Drop for Filler {
 }
 
 fn on(disk: &LoopDisk) -> Config {
-    cluster::config(1, &disk.path())
+    node::config(1, &disk.path())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
