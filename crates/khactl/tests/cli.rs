@@ -453,3 +453,32 @@ fn closed_output_is_no_failure() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn probe_prints_a_sample_for_each_connection_until_its_input_closes() {
+    use khactl_lab::measure::{Measurement, SampleKind};
+
+    let bench = Bench::new();
+    let probe = |target: std::net::SocketAddr| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_khactl"));
+        command
+            .args(["lab", "probe", "--every-ms", "1", "--target"])
+            .arg(target.to_string())
+            .current_dir(bench.folder.path());
+        Measurement::start(command).unwrap()
+    };
+    let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to_open = probe(open.local_addr().unwrap());
+    // One after the other, so that the closed port is not given out again.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed_address = closed.local_addr().unwrap();
+    drop(closed);
+    let to_closed = probe(closed_address);
+    for _ in 0..5 {
+        open.accept().unwrap();
+    }
+    let good = to_open.stop().unwrap();
+    assert!(good.len() >= 5, "{good:?}");
+    assert!(good.iter().all(|s| s.ok && s.kind == SampleKind::Connect));
+    assert!(to_closed.stop().unwrap().iter().all(|s| !s.ok));
+}

@@ -183,7 +183,8 @@ fn unfinished(doing: &str, wrong: &str) -> Failure {
         } else {
             wrong.strip_prefix("error: ").unwrap_or(wrong)
         },
-        "khactl lab exec HOST -- khactl status shows more; the agent's log is khad.log",
+        "khactl lab exec HOST -- khactl status, and there the agent's log: \
+         /var/log/khactl/khad.log",
     )
 }
 

@@ -28,14 +28,22 @@ pub(super) async fn run(args: &LabProbeArgs) -> Result<(), Failure> {
             _ = tick.tick() => {
                 tries.spawn(try_once(args.target));
             }
-            Some(sample) = tries.join_next() => {
-                // A try neither panics nor is it cancelled.
-                if let Ok(sample) = sample {
-                    line(&json(&sample))?;
-                }
-            }
-            () = &mut closed => return Ok(()),
+            Some(sample) = tries.join_next() => show(sample)?,
+            () = &mut closed => break,
         }
+    }
+    // What was begun is told too: each ends within the timeout.
+    while let Some(sample) = tries.join_next().await {
+        show(sample)?;
+    }
+    Ok(())
+}
+
+fn show(sample: Result<Sample, tokio::task::JoinError>) -> Result<(), Failure> {
+    match sample {
+        Ok(sample) => line(&json(&sample)),
+        // A try neither panics nor is it cancelled.
+        Err(_) => Ok(()),
     }
 }
 
