@@ -1,1 +1,49 @@
-//! placeholder
+//! What the end-to-end tests stand on: a whole cluster on lab hosts, asked and judged from outside.
+//!
+//! Nothing here knows how the programs work inside: a test starts them, runs `khactl` and `kubectl`
+//! as a person would, and looks at addresses, processes and files from the machine. Waiting is for a
+//! condition with a deadline. A test that fails prints every host's status and logs before its lab goes.
+
+mod agent;
+mod bundle;
+mod certificates;
+mod cluster;
+mod diagnosis;
+mod disk;
+mod kube;
+mod outcome;
+mod programs;
+mod random;
+mod running;
+mod spec;
+mod trace;
+mod view;
+mod wait;
+mod writer;
+
+pub use bundle::BundleCopy;
+pub use certificates::check_pki;
+pub use cluster::{Cluster, SPEC};
+pub use disk::SmallDisk;
+pub use outcome::{Outcome, Refusal};
+pub use random::Random;
+pub use running::Running;
+pub use spec::SpecText;
+pub use trace::Trace;
+pub use view::COMPONENTS;
+pub use wait::until;
+pub use writer::Writer;
+
+use std::time::Duration;
+
+/// For whatever a healthy cluster does within seconds, on a machine that is busy with more than it has
+/// cores. No test passes because of this length; one that fails takes it.
+pub const SOON: Duration = Duration::from_secs(90);
+
+/// For a whole `init` or `join`, or for hosts to come back with all their components.
+pub const LONG: Duration = Duration::from_secs(240);
+
+/// Whether the long form of a test is wanted (`make soak`).
+pub fn soak() -> bool {
+    std::env::var_os("KHACTL_SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
