@@ -41,7 +41,7 @@ use std::time::Duration;
 pub const SOON: Duration = Duration::from_secs(90);
 
 /// For a whole `init` or `join`, or for hosts to come back with all their components.
-pub const LONG: Duration = Duration::from_secs(240);
+pub const LONG: Duration = Duration::from_mins(4);
 
 /// Whether the long form of a test is wanted (`make soak`).
 pub fn soak() -> bool {

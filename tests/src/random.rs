@@ -15,7 +15,7 @@ impl Random {
         let seed = match std::env::var("KHACTL_SEED") {
             Ok(text) => match text.parse() {
                 Ok(seed) => seed,
-                Err(_) => panic!("KHACTL_SEED is {text:?}, which is no number"),
+                Err(error) => panic!("KHACTL_SEED is {text:?}: {error}"),
             },
             Err(_) => now_us(),
         };
