@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use khactl_lab::VIP;
 use khactl_model::status::ClusterStatus;
@@ -89,32 +88,36 @@ impl Cluster {
         })
     }
 
-    /// Waits until all `hosts` hosts are ready, and the VIP is on the one host of which the leader
-    /// says so.
+    /// Waits until all `hosts` hosts are ready, in the leader's eyes and in their own, and the VIP is on
+    /// the one host of which the leader says so. Their own, because the leader goes by the last report of
+    /// a host that has just come back.
     #[track_caller]
     pub fn await_ready(&self, hosts: usize) {
-        self.await_ready_within(hosts, LONG);
-    }
-
-    /// The same with a time of its own.
-    #[track_caller]
-    pub fn await_ready_within(&self, hosts: usize, within: Duration) {
-        until(&format!("all {hosts} hosts are ready"), within, || {
+        let ready = until(&format!("all {hosts} hosts are ready"), LONG, || {
             let status = self.leaders_status()?;
-            let ready = status
+            let ready: Vec<_> = status
                 .hosts
                 .iter()
                 .filter(|host| host.state == "ready")
-                .count();
-            let holders = self.holders();
-            let settled = status
-                .vip
-                .holder
-                .as_ref()
-                .is_some_and(|holder| holders.iter().map(String::as_str).eq([holder.as_str()]));
-            (status.hosts.len() == hosts && ready == hosts && settled).then_some(())
+                .map(|host| host.name.clone())
+                .collect();
+            let holder = status.vip.holder?;
+            let all = status.hosts.len() == hosts
+                && ready.len() == hosts
+                && self.holders() == [holder]
+                && ready.iter().all(|host| self.is_ready_in_its_own_eyes(host));
+            all.then_some(ready)
         });
-        self.step(&format!("all {hosts} hosts are ready"));
+        self.step(&format!("ready: {}", ready.join(", ")));
+    }
+
+    fn is_ready_in_its_own_eyes(&self, host: &str) -> bool {
+        self.status(host).is_some_and(|status| {
+            status
+                .hosts
+                .iter()
+                .any(|own| own.name == host && own.state == "ready")
+        })
     }
 
     /// The processes of a host's components, by program, as the machine numbers them.

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use khactl_lab::measure::{micros, now_us};
 
-/// Between two looks: short enough to meet an operation in the step that a test wants to interrupt.
-const LOOK: Duration = Duration::from_millis(5);
+/// The shortest rest between two looks: short enough to meet an operation in the step that a test wants
+/// to interrupt.
+const REST_LEAST: Duration = Duration::from_millis(5);
+/// The longest.
+const REST_MOST: Duration = Duration::from_millis(500);
+/// The rest is so many times as long as the look before it took: those who look must not take the
+/// processor from those whom they wait for.
+const REST_FACTOR: u32 = 3;
 
 /// Looks until `found` has something; panics with `what` after `within`.
 #[track_caller]
@@ -21,13 +27,16 @@ pub fn until<T>(what: &str, within: Duration, found: impl FnMut() -> Option<T>) 
 pub(crate) fn try_until<T>(within: Duration, mut found: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline_us = now_us().saturating_add(micros(within));
     loop {
+        let began_us = now_us();
         if let Some(value) = found() {
             return Some(value);
         }
-        if now_us() >= deadline_us {
+        let ended_us = now_us();
+        if ended_us >= deadline_us {
             return None;
         }
-        thread::sleep(LOOK);
+        let look = Duration::from_micros(ended_us.saturating_sub(began_us));
+        thread::sleep((look * REST_FACTOR).clamp(REST_LEAST, REST_MOST));
     }
 }
 

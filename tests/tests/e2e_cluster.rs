@@ -5,7 +5,7 @@
 
 use std::thread;
 
-use khactl_tests::{COMPONENTS, Cluster, LONG, SOON, check_pki, until};
+use khactl_tests::{COMPONENTS, Cluster, SOON, check_pki, until};
 use serde_json::{Value, json};
 
 const HOSTS: usize = 3;
@@ -272,7 +272,7 @@ fn all_hosts_die_at_once(cluster: &Cluster) {
             scope.spawn(move || start(cluster, host));
         }
     });
-    cluster.await_ready_within(HOSTS, LONG);
+    cluster.await_ready(HOSTS);
     cluster.assert_there(&[
         "first",
         "while-the-agent-is-dead",

@@ -1,0 +1,105 @@
+//! `make bench`: how long a control plane takes to come up and to survive, and what it costs,
+//! beside the same programs started by hand with ready certificates.
+//!
+//! It judges no time: whatever the numbers are, it ends well once it has them. What must hold is
+//! asserted by the tests.
+
+mod by_hand;
+mod figure;
+mod forming;
+mod https;
+mod idle;
+mod milestone;
+mod machine;
+mod outage;
+mod recipe;
+mod report;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+
+use machine::Machine;
+use report::Report;
+
+/// Measures khactl on lab hosts of this machine; needs root. KHACTL_BENCH_ROUNDS sets the number
+/// of rounds of every part (default: 5 for init and join, 10 for outages).
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Write all values to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure these parts alone
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+/// A part of the measurement that can run alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// init and join, beside the same by hand
+    Forming,
+    /// Memory and processor time of an idle cluster's own programs
+    Idle,
+    /// The VIP while a host or an agent dies
+    Outage,
+}
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let mut report = Report::new(Machine::read());
+    println!("{}", report.machine);
+    if arguments.wants(Part::Forming) {
+        report.figures.extend(forming::measure(rounds(5)?)?);
+    }
+    if arguments.wants(Part::Idle) || arguments.wants(Part::Outage) {
+        let cluster = khactl_tests::Cluster::up("bench", 3);
+        if arguments.wants(Part::Idle) {
+            report.figures.extend(idle::measure(&cluster)?);
+        }
+        if arguments.wants(Part::Outage) {
+            report
+                .figures
+                .extend(outage::measure(&cluster, rounds(10)?)?);
+        }
+    }
+    println!("\n{report}");
+    if let Some(file) = &arguments.json {
+        fs::write(file, report.json()?)
+            .with_context(|| format!("cannot write the figures to {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// KHACTL_BENCH_ROUNDS, or the part's own number.
+fn rounds(default: usize) -> anyhow::Result<usize> {
+    let Ok(text) = std::env::var("KHACTL_BENCH_ROUNDS") else {
+        return Ok(default);
+    };
+    match text.parse() {
+        Ok(rounds) if rounds > 0 => Ok(rounds),
+        _ => anyhow::bail!("KHACTL_BENCH_ROUNDS={text} is no number of rounds: give 1 or more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_chosen_by_name_and_all_are_wanted_by_default() {
+        let parse = |line: &str| Arguments::parse_from(line.split(' '));
+        let all = parse("khactl-bench");
+        assert!(all.wants(Part::Forming) && all.wants(Part::Idle) && all.wants(Part::Outage));
+        let two = parse("khactl-bench --only idle,outage --json out.json");
+        assert!(!two.wants(Part::Forming) && two.wants(Part::Idle) && two.wants(Part::Outage));
+    }
+}
