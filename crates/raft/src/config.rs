@@ -24,8 +24,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// A quarter of a control plane's state changes in a month, by the count of entries that
-    /// joins, renewals and reports leave behind; small enough to replay in milliseconds.
+    /// Few enough to be applied again at start in well under a second, and enough that a
+    /// member that was away for a few minutes is served from the log.
     pub const SNAPSHOT_EVERY: u64 = 2_000;
     /// Two memtables, their flushed copies and a compaction of them, with room to spare.
     pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;

@@ -18,7 +18,7 @@ impl<M: Machine> Raft<M> {
     /// at that address already.
     pub async fn add_learner(&self, peer: &Peer) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let status = self.leading()?;
+        let status = self.leading().await?;
         if status.member(peer.id) == Some(peer) {
             return Ok(());
         }
@@ -40,7 +40,7 @@ impl<M: Machine> Raft<M> {
     /// Gives a learner its vote once it has caught up. Does nothing if it has one.
     pub async fn promote(&self, id: u64) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let status = self.leading()?;
+        let status = self.leading().await?;
         if status.is_voter(id) && !status.changing {
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl<M: Machine> Raft<M> {
     /// itself goes on for a moment and then hands over.
     pub async fn remove(&self, id: u64) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let status = self.leading()?;
+        let status = self.leading().await?;
         if status.member(id).is_none() && !status.changing {
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl<M: Machine> Raft<M> {
             return Ok(());
         }
         let _one = self.one_change()?;
-        let status = self.leading()?;
+        let status = self.leading().await?;
         if !status.is_voter(id) {
             return Err(Error::UnknownMember { id });
         }
@@ -115,18 +115,16 @@ impl<M: Machine> Raft<M> {
             .map_err(|_| Error::ChangeInProgress)
     }
 
-    /// The status of this member, which leads.
-    fn leading(&self) -> Result<Status, Error> {
+    /// The status of this member, which leads and has a majority behind it.
+    async fn leading(&self) -> Result<Status, Error> {
         let status = self.inner.status.borrow().clone();
         if let Some(reason) = status.stopped {
             return Err(Error::Stopped { reason });
         }
-        if !status.is_leader {
-            return Err(Error::NotLeader {
-                leader: status.leader,
-            });
-        }
-        Ok(status)
+        // openraft refuses changes until the leader has committed an entry of its own term;
+        // this waits for that, and finds out beforehand whether a majority answers.
+        self.linearizable().await?;
+        Ok(self.inner.status.borrow().clone())
     }
 
     async fn caught_up(&self, id: u64, lag: u64, waited: Duration) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use khactl_raft::{Config, Error};
+use tokio::task::JoinSet;
 
 use crate::loop_disk::LoopDisk;
 use crate::node::{self, Node};
@@ -21,6 +22,16 @@ impl Filler {
             while std::io::Write::write_all(&mut file, &block[..size]).is_ok() {}
         }
         Self(path)
+    }
+
+    /// Gives back so many bytes.
+    fn leave(&self, bytes: u64) {
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&self.0)
+            .expect("it is there");
+        let filled = file.metadata().expect("its length").len();
+        file.set_len(filled - bytes).expect("shortened");
     }
 }
 
@@ -75,28 +86,41 @@ async fn a_disk_that_fills_up_under_a_write_stops_the_member_and_loses_nothing()
     careless.reserve_bytes = 0;
     let node = Node::start(careless, None).await;
     node.raft.initialize(&node.peer).await.expect("founded");
-    let filler = Filler::fill(&disk.path());
     let mut acknowledged = Vec::new();
-    let mut number = 0;
-    let refused = loop {
+    for number in 1_000..1_010 {
+        node.raft.propose(add(number)).await.expect("there is room");
+        acknowledged.push(number);
+    }
+    let filler = Filler::fill(&disk.path());
+    filler.leave(2 * 1024 * 1024);
+    // Each of them fits, so that none is refused beforehand; all of them do not.
+    let mut proposals = JoinSet::new();
+    for number in 0..64 {
+        let raft = node.raft.clone();
         let mut command = add(number);
         // The machine reads the first eight bytes; the rest takes space.
-        command.resize(64 * 1024, 0);
-        match node.raft.propose(command).await {
-            Ok(_) => acknowledged.push(number),
-            Err(error) => break error,
-        }
-        number += 1;
-        assert!(number < 10_000, "the disk never filled up");
-    };
-    assert!(
-        matches!(refused, Error::Stopped { .. } | Error::DiskFull { .. }),
-        "{refused}"
-    );
-    if matches!(refused, Error::Stopped { .. }) {
-        let said = node.raft.stopped().await;
-        assert!(said.contains("No space left"), "{said}");
+        command.resize(128 * 1024, 0);
+        proposals.spawn(async move { (number, raft.propose(command).await) });
     }
+    let mut stopped = 0;
+    for (number, answer) in proposals.join_all().await {
+        match answer {
+            Ok(_) => acknowledged.push(number),
+            Err(Error::Stopped { reason }) => {
+                assert!(reason.contains("No space left"), "{reason}");
+                stopped += 1;
+            }
+            Err(Error::DiskFull { .. }) => {}
+            Err(error) => panic!("not what a full disk gets: {error}"),
+        }
+    }
+    assert!(stopped > 0, "the write never met the end of the disk");
+    let said = node.raft.stopped().await;
+    assert!(said.contains("No space left"), "{said}");
+    eprintln!(
+        "{} were acknowledged, {stopped} were not",
+        acknowledged.len()
+    );
     let peer = node.peer.clone();
     node.stop().await;
     drop(filler);
