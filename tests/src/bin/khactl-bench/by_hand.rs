@@ -62,7 +62,11 @@ impl<'a> ByHand<'a> {
     pub(crate) fn init(&mut self, values: &mut Values) -> anyhow::Result<()> {
         let host = self.cluster.host("cp1").clone();
         let etcd = Milestone::etcd(&host)?;
-        let api = Milestone::api(self.cluster.lab().client(), host.address(), authorities_of(&host))?;
+        let api = Milestone::api(
+            self.cluster.lab().client(),
+            host.address(),
+            authorities_of(&host),
+        )?;
         let controllers = Milestone::leads(&host, "kube-controller-manager")?;
         let scheduler = Milestone::leads(&host, "kube-scheduler")?;
 
@@ -101,7 +105,9 @@ impl<'a> ByHand<'a> {
         self.start(place, "etcd")?;
         let id = format!("{:x}", added.member.id);
         until(&format!("the member of {name} has a vote"), LONG, || {
-            self.etcdctl(&["member", "promote", &id]).is_ok().then_some(())
+            self.etcdctl(&["member", "promote", &id])
+                .is_ok()
+                .then_some(())
         });
         self.start(place, "kube-apiserver")?;
         let api_us = api.at_us()?;

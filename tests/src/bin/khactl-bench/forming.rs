@@ -164,7 +164,10 @@ fn by_khactl(cluster: &Cluster, values: &mut Values) -> anyhow::Result<()> {
 
 /// Reads the programs once: whoever came first would otherwise wait for the disk.
 fn warm(cluster: &Cluster) -> anyhow::Result<()> {
-    let inside = cluster.lab().bundle_inside().context("the lab has no bundle")?;
+    let inside = cluster
+        .lab()
+        .bundle_inside()
+        .context("the lab has no bundle")?;
     let root = cluster.host("cp1").root_dir()?;
     let bundle = root.join(inside.strip_prefix("/").unwrap_or(&inside));
     let doing = || format!("cannot read the bundle in {}", bundle.display());

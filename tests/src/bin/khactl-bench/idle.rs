@@ -58,10 +58,18 @@ pub(crate) fn measure(cluster: &Cluster) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("idle: memory of khad", Unit::Mebibytes, resident("khad")?)
             .target(Target::ValueMax(KHAD_MIB_MAX)),
-        Figure::new("idle: memory of khavip", Unit::Mebibytes, resident("khavip")?)
-            .target(Target::ValueMax(KHAVIP_MIB_MAX)),
-        Figure::new("idle: processor time of both", Unit::PercentOfCore, percents)
-            .target(Target::ValueMax(CPU_PERCENT_MAX)),
+        Figure::new(
+            "idle: memory of khavip",
+            Unit::Mebibytes,
+            resident("khavip")?,
+        )
+        .target(Target::ValueMax(KHAVIP_MIB_MAX)),
+        Figure::new(
+            "idle: processor time of both",
+            Unit::PercentOfCore,
+            percents,
+        )
+        .target(Target::ValueMax(CPU_PERCENT_MAX)),
     ])
 }
 
@@ -103,7 +111,9 @@ fn resident_mib(pid: u32) -> anyhow::Result<f64> {
 }
 
 fn resident_kib(status: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
@@ -129,7 +139,10 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_from_a_status() {
-        assert_eq!(resident_kib("VmHWM:\t  9 kB\nVmRSS:\t  62496 kB\n"), Some(62496));
+        assert_eq!(
+            resident_kib("VmHWM:\t  9 kB\nVmRSS:\t  62496 kB\n"),
+            Some(62496)
+        );
         assert_eq!(resident_kib("Name:\tkhad\n"), None);
     }
 

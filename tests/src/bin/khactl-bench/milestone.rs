@@ -41,7 +41,11 @@ pub(crate) struct Milestone {
 impl Milestone {
     /// The API answers at this address that it is ready, seen from `from`. The file of `authorities` may
     /// come later.
-    pub(crate) fn api(from: &LabHost, address: Ipv4Addr, authorities: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn api(
+        from: &LabHost,
+        address: Ipv4Addr,
+        authorities: PathBuf,
+    ) -> anyhow::Result<Self> {
         let address = SocketAddr::from((address, API_PORT));
         let mut known: Option<Arc<ClientConfig>> = None;
         Self::start(
@@ -142,7 +146,10 @@ mod tests {
             looks == 3
         });
         let at_us = milestone.unwrap().at_us().unwrap();
-        assert!(at_us >= before_us + 2 * micros(LOOK), "two looks were in vain");
+        assert!(
+            at_us >= before_us + 2 * micros(LOOK),
+            "two looks were in vain"
+        );
         assert!(at_us <= now_us());
     }
 
@@ -151,8 +158,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("x.log");
         assert!(!says(&log, LEADS));
-        std::fs::write(&log, "I1 leaderelection.go:253] successfully acquired lease kube-system/x\n")
-            .unwrap();
+        std::fs::write(
+            &log,
+            "I1 leaderelection.go:253] successfully acquired lease kube-system/x\n",
+        )
+        .unwrap();
         assert!(says(&log, LEADS));
     }
 }

@@ -81,7 +81,9 @@ fn agent_alone(cluster: &Cluster, outages: &mut Outages) -> anyhow::Result<()> {
     outages.quiet_pause_ms.push(ms(quiet.gap_us));
     outages.agent_pause_ms.push(ms(event.gap_us));
     outages.agent_ms.push(outage_ms(&event));
-    outages.agent_failed.push(f64::from(u32::try_from(event.failed)?));
+    outages
+        .agent_failed
+        .push(f64::from(u32::try_from(event.failed)?));
     cluster.await_ready(HOSTS);
     Ok(())
 }

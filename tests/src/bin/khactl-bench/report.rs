@@ -114,21 +114,36 @@ mod tests {
             Figure::new("init: API ready", Unit::Seconds, vec![5.0, 7.0, 6.0])
                 .beside(vec![4.0])
                 .target(Target::RatioMax(1.25)),
-            Figure::new("outage", Unit::Milliseconds, vec![250.0])
-                .target(Target::ValueMax(400.0)),
+            Figure::new("outage", Unit::Milliseconds, vec![250.0]).target(Target::ValueMax(400.0)),
             Figure::new("never ran", Unit::Count, vec![]).target(Target::ValueMax(1.0)),
         ];
         let shown = report.to_string();
         let lines: Vec<Vec<&str>> = shown
             .lines()
-            .map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect())
+            .map(|line| {
+                line.split("  ")
+                    .map(str::trim)
+                    .filter(|c| !c.is_empty())
+                    .collect()
+            })
             .collect();
         assert_eq!(lines[0], HEADER);
         assert_eq!(
             lines[1],
-            ["init: API ready", "6.00 s", "7.00 s", "4.00 s", "4.00 s", "1.50", "ratio ≤ 1.25: missed"]
+            [
+                "init: API ready",
+                "6.00 s",
+                "7.00 s",
+                "4.00 s",
+                "4.00 s",
+                "1.50",
+                "ratio ≤ 1.25: missed"
+            ]
         );
-        assert_eq!(lines[2], ["outage", "250 ms", "250 ms", "worst ≤ 400 ms: met"]);
+        assert_eq!(
+            lines[2],
+            ["outage", "250 ms", "250 ms", "worst ≤ 400 ms: met"]
+        );
         assert_eq!(lines[3], ["never ran", "worst ≤ 1: not measured"]);
         assert!(report.json().unwrap().contains("\"ratio_max\": 1.25"));
     }
