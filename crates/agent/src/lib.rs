@@ -1,1 +1,28 @@
-//! placeholder
+//! khad: the agent of a control-plane host. It owns the loops and their tasks, serves people
+//! and the other agents, and leaves every decision to `khactl_plan`.
+
+pub mod agent;
+pub mod carry;
+pub mod cluster_loop;
+pub mod config;
+pub mod founding;
+pub mod host_loop;
+pub mod issue;
+pub mod keeping;
+pub mod logs;
+pub mod machine;
+pub mod member;
+pub mod net;
+pub mod node;
+pub mod observe;
+pub mod operation;
+pub mod overview;
+pub mod preflight;
+pub mod refused;
+pub mod reports;
+pub mod service;
+pub mod tasks;
+pub mod time;
+pub mod vip_client;
+
+pub use refused::chain;

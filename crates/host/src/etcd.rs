@@ -108,7 +108,7 @@ impl EtcdClient {
     pub async fn member_list(&self, linearizable: bool) -> Result<Vec<EtcdMember>, HostError> {
         let request = pb::MemberListRequest { linearizable };
         let answer = self
-            .call("listing the members", async |channel| {
+            .call("listing the members", |channel| async move {
                 pb::cluster_client::ClusterClient::new(channel)
                     .member_list(request)
                     .await
@@ -128,10 +128,13 @@ impl EtcdClient {
             is_learner: learner,
         };
         let answer = self
-            .call("adding a member", async |channel| {
+            .call("adding a member", |channel| {
+                let request = request.clone();
+                async move {
                 pb::cluster_client::ClusterClient::new(channel)
-                    .member_add(request.clone())
+                    .member_add(request)
                     .await
+            }
             })
             .await?;
         Ok(answer.member.unwrap_or_default().into())
@@ -139,7 +142,7 @@ impl EtcdClient {
 
     /// Removes a member.
     pub async fn member_remove(&self, id: u64) -> Result<(), HostError> {
-        self.call("removing a member", async |channel| {
+        self.call("removing a member", |channel| async move {
             pb::cluster_client::ClusterClient::new(channel)
                 .member_remove(pb::MemberRemoveRequest { id })
                 .await
@@ -150,7 +153,7 @@ impl EtcdClient {
 
     /// Gives a learner its vote.
     pub async fn member_promote(&self, id: u64) -> Result<(), HostError> {
-        self.call("promoting a learner", async |channel| {
+        self.call("promoting a learner", |channel| async move {
             pb::cluster_client::ClusterClient::new(channel)
                 .member_promote(pb::MemberPromoteRequest { id })
                 .await
@@ -163,7 +166,7 @@ impl EtcdClient {
     /// certain one.
     pub async fn status(&self) -> Result<EtcdStatus, HostError> {
         let answer = self
-            .call("asking for the status", async |channel| {
+            .call("asking for the status", |channel| async move {
                 pb::maintenance_client::MaintenanceClient::new(channel)
                     .status(pb::StatusRequest {})
                     .await
@@ -194,20 +197,28 @@ impl EtcdClient {
             ..Default::default()
         };
         let answer = self
-            .call("reading through the quorum", async |channel| {
+            .call("reading through the quorum", |channel| {
+                let request = request.clone();
+                async move {
                 pb::kv_client::KvClient::new(channel)
-                    .range(request.clone())
+                    .range(request)
                     .await
+            }
             })
             .await?;
         Ok(answer.header.unwrap_or_default().revision)
     }
 
-    async fn call<T>(
+    // Not `AsyncFn`: whether its futures may go to another thread is more than today's compiler
+    // can tell where they are awaited in a task.
+    async fn call<T, F>(
         &self,
         action: &'static str,
-        ask: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
-    ) -> Result<T, HostError> {
+        ask: impl Fn(Channel) -> F,
+    ) -> Result<T, HostError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut last = None;
         for (endpoint, channel) in &self.channels {
             let answer = tokio::time::timeout(self.deadline, ask(channel.clone())).await;

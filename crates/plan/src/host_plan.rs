@@ -12,7 +12,7 @@ use crate::effect::Effect;
 use crate::registry::components;
 
 /// What a host has to do, and how its components are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostPlan {
     /// In the order in which they are to be carried out.
     pub effects: Vec<Effect>,

@@ -286,7 +286,8 @@ impl ClusterState {
                 "`khactl status` shows those there are",
             )
         })?;
-        host.etcd.stage = set.stage;
+        // A host's own report may come after the leader's record of the next stage.
+        host.etcd.stage = host.etcd.stage.max(set.stage);
         if set.member_id != 0 {
             host.etcd.member_id = set.member_id;
         }

@@ -60,7 +60,7 @@ impl Operation {
         match self.steps.iter_mut().find(|s| s.name == step) {
             Some(known) => {
                 known.state = state;
-                known.text = text.to_owned();
+                text.clone_into(&mut known.text);
                 known.changed_at_ms = at_ms;
             }
             None => self.steps.push(Step {

@@ -1,0 +1,284 @@
+//! The leader's loop: plans what concerns the cluster (Raft's, etcd's and the lease's
+//! membership) and carries it out. On the other hosts it rests.
+
+use khactl_host::etcd::EtcdClient;
+use khactl_host::tls::{Alpn, TlsMaterial};
+use khactl_model::facts::EtcdMemberFact;
+use khactl_model::spec::{ClusterSpec, Mode};
+use khactl_model::state::{ClusterState, EtcdStage, Host};
+use khactl_plan::effect::Effect;
+use khactl_plan::{ClusterCx, RaftFacts, fence_majority, plan_cluster};
+use khactl_raft::Peer;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::Agent;
+use crate::carry::{host_refused, problem};
+use crate::node::{LeaderView, Node, raft_refused};
+use crate::refused::Refused;
+use crate::time;
+
+/// While a change is under way.
+const CHANGING: Duration = Duration::from_millis(200);
+/// While nothing is.
+const SETTLED: Duration = Duration::from_secs(2);
+/// A change that was refused is tried again after so long. etcd refuses until every voter has
+/// been connected for 5 s, and a learner's promotion until it has caught up.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Of one call to etcd.
+const ETCD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Starts the loop.
+pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
+    let mut cluster = ClusterLoop {
+        node: Arc::clone(node),
+        etcd: None,
+    };
+    let stopping = agent.tasks.stopping();
+    agent.tasks.spawn("cluster loop", async move {
+        let run = async {
+            loop {
+                let pause = cluster.turn().await;
+                let _ =
+                    tokio::time::timeout(pause, cluster.node.cluster_changed.notified()).await;
+                // Reports come from every host; once in a while is enough to look at them.
+                time::pause(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = run => {}
+            () = stopping => {}
+        }
+    });
+}
+
+struct ClusterLoop {
+    node: Arc<Node>,
+    /// With the members it asks.
+    etcd: Option<(Vec<String>, EtcdClient)>,
+}
+
+impl ClusterLoop {
+    async fn turn(&mut self) -> Duration {
+        let status = self.node.raft.status().borrow().clone();
+        let now_ms = time::boot_ms();
+        self.node.reports().lead(status.is_leader, now_ms);
+        if !status.is_leader {
+            self.node.leader_view.send_if_modified(|view| {
+                let any = !view.problems.is_empty() || view.etcd_members.is_some();
+                *view = LeaderView::default();
+                any
+            });
+            return SETTLED;
+        }
+        let state = self.node.state();
+        let Some(spec) = state
+            .spec_yaml()
+            .and_then(|yaml| ClusterSpec::parse(yaml).ok())
+        else {
+            return CHANGING;
+        };
+        let etcd_members = if spec.control_plane.mode == Mode::Managed && needs_etcd(&state) {
+            self.etcd_members().await
+        } else {
+            None
+        };
+        let reports = self.node.reports().aged(now_ms);
+        let majority = fence_majority(&state, &reports);
+        let (fence_majority_since_ms, leader_since_ms) = {
+            let mut memory = self.node.reports();
+            memory.fenced(majority, now_ms);
+            (
+                memory.fence_majority_since_ms(),
+                memory.leading_since_ms().unwrap_or(now_ms),
+            )
+        };
+        let raft = RaftFacts {
+            voters: status.voters.iter().map(|p| p.id).collect(),
+            learners: status.learners.iter().map(|p| p.id).collect(),
+            matched: status.matched.clone(),
+            last_log: status.last_log,
+            changing: status.changing,
+        };
+        let plan = plan_cluster(&ClusterCx {
+            spec: &spec,
+            state: &state,
+            reports: &reports,
+            raft: &raft,
+            etcd_members: etcd_members.as_deref(),
+            fence_majority_since_ms,
+            leader_since_ms,
+            now_ms,
+        });
+        let mut problems = plan.problems.clone();
+        let mut pause = if plan.effects.is_empty() {
+            SETTLED
+        } else {
+            CHANGING
+        };
+        if let Some(wake) = plan.wake {
+            pause = pause.min(Duration::from_millis(wake.saturating_sub(now_ms)));
+        }
+        for effect in plan.effects {
+            let told = format!("{effect:?}");
+            match self.carry(effect).await {
+                Ok(()) => tracing::info!(effect = told, "membership changed"),
+                Err(refused) => {
+                    tracing::info!(%refused, "a membership change waits");
+                    problems.push(problem("", &refused));
+                    pause = AFTER_FAILURE;
+                    break;
+                }
+            }
+        }
+        self.node.leader_view.send_replace(LeaderView {
+            etcd_members,
+            problems,
+        });
+        pause
+    }
+
+    fn peer(&self, host_id: u64) -> Result<Peer, Refused> {
+        self.node
+            .state()
+            .host_by_id(host_id)
+            .map(|host| Peer {
+                id: host.id,
+                address: host.agent_address().to_string(),
+            })
+            .ok_or_else(|| {
+                Refused::new(
+                    "KHA2020",
+                    "change the agents' membership",
+                    format!("there is no host with id {host_id}"),
+                    "report this as a bug",
+                )
+            })
+    }
+
+    async fn carry(&mut self, effect: Effect) -> Result<(), Refused> {
+        match effect {
+            Effect::RaftAddLearner { host_id } => self
+                .node
+                .raft
+                .add_learner(&self.peer(host_id)?)
+                .await
+                .map_err(|e| raft_refused("add an agent as learner", &e)),
+            Effect::RaftPromote { host_id } => self
+                .node
+                .raft
+                .promote(host_id)
+                .await
+                .map_err(|e| raft_refused("make an agent a voter", &e)),
+            Effect::EtcdAddLearner {
+                host_name,
+                peer_url,
+            } => {
+                let doing = format!("add the etcd member of {host_name}");
+                self.etcd(&doing)?
+                    .member_add(&[peer_url], true)
+                    .await
+                    .map(drop)
+                    .map_err(|e| host_refused(&doing, &e))
+            }
+            Effect::EtcdPromote {
+                host_name,
+                member_id,
+            } => {
+                let doing = format!("give the etcd member of {host_name} its vote");
+                self.etcd(&doing)?
+                    .member_promote(member_id)
+                    .await
+                    .map_err(|e| host_refused(&doing, &e))
+            }
+            Effect::Propose(command) => {
+                let actor = format!("host:{}", self.node.member.host_name);
+                self.node.propose(&actor, command).await.map(drop)
+            }
+            // These concern one host and come from its own plan alone.
+            Effect::EnsureFolder { .. }
+            | Effect::WriteFile { .. }
+            | Effect::IssueCertificate { .. }
+            | Effect::EnsureProcess(_)
+            | Effect::StopProcess { .. }
+            | Effect::FeedVip(_) => Ok(()),
+        }
+    }
+
+    /// The client of this host's own member.
+    fn etcd(&mut self, doing: &str) -> Result<&EtcdClient, Refused> {
+        let endpoints = self.endpoints();
+        if self.etcd.as_ref().is_none_or(|(known, _)| *known != endpoints) {
+            let read = |file: &str| {
+                let path = self.node.config.data(&format!("pki/khad/{file}"));
+                std::fs::read(&path).map_err(|error| {
+                    Refused::new(
+                        "KHA3062",
+                        doing,
+                        format!("{}: {error}", path.display()),
+                        "wait until this host's certificates are issued",
+                    )
+                })
+            };
+            let material = TlsMaterial {
+                ca_pem: read("etcd-ca.crt")?,
+                identity: Some((read("etcd-client.crt")?, read("etcd-client.key")?)),
+            };
+            let tls = material
+                .client_config("asking etcd", Alpn::H2)
+                .map_err(|error| host_refused(doing, &error))?;
+            // A host may lead the agents before its own member has a vote: ask every voter.
+            let client = EtcdClient::new(&endpoints, &tls, ETCD_TIMEOUT)
+                .map_err(|error| host_refused(doing, &error))?;
+            self.etcd = Some((endpoints, client));
+        }
+        self.etcd.as_ref().map(|(_, client)| client).ok_or_else(|| {
+            Refused::new("KHA3062", doing, "there is no client", "try again")
+        })
+    }
+
+    /// The members with a vote, this host's own first.
+    fn endpoints(&self) -> Vec<String> {
+        let own = self.node.member.host_id;
+        let mut voters: Vec<_> = self
+            .node
+            .state()
+            .hosts
+            .into_values()
+            .filter(|h| h.etcd.stage == EtcdStage::Voter)
+            .collect();
+        voters.sort_by_key(|h| (h.id != own, h.id));
+        voters.iter().map(Host::etcd_client_url).collect()
+    }
+
+    async fn etcd_members(&mut self) -> Option<Vec<EtcdMemberFact>> {
+        let client = self.etcd("list etcd's members").ok()?;
+        match client.member_list(true).await {
+            Ok(members) => Some(
+                members
+                    .into_iter()
+                    .map(|member| EtcdMemberFact {
+                        id: member.id,
+                        name: member.name,
+                        peer_urls: member.peer_urls,
+                        learner: member.learner,
+                    })
+                    .collect(),
+            ),
+            Err(error) => {
+                // A renewed certificate is read again with a new client.
+                self.etcd = None;
+                tracing::debug!(error = %crate::refused::chain(&error), "etcd did not list its members");
+                None
+            }
+        }
+    }
+}
+
+/// Whether a member's stage or id is still open.
+fn needs_etcd(state: &ClusterState) -> bool {
+    state
+        .hosts
+        .values()
+        .any(|h| h.etcd.stage != EtcdStage::Voter || h.etcd.member_id == 0 || !h.etcd.started)
+}

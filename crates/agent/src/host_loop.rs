@@ -1,0 +1,272 @@
+//! The host's loop: look, plan, carry out, tell; again at every change. Level-triggered: what
+//! an interruption lost is planned again.
+
+use khactl_model::component::ComponentName;
+use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
+use khactl_model::spec::{ClusterSpec, ValidSpec};
+use khactl_model::status::Problem;
+use khactl_plan::{Cx, HostPlan, Paths, plan_host};
+use khactl_proto::v1;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::agent::Agent;
+use crate::carry::Carrier;
+use crate::node::{HostView, Node};
+use crate::observe::{Looked, Observer};
+use crate::time;
+use crate::vip_client::VipClient;
+
+/// While something is not ready the host is looked at so often.
+const UNSETTLED: Duration = Duration::from_millis(100);
+/// A settled host is looked at so often; reports to the leader keep this pace too.
+const SETTLED: Duration = Duration::from_millis(1000);
+/// A failed effect is tried again after so long.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Logs are looked at for rotation so often.
+const ROTATE_EVERY_MS: u64 = 10_000;
+
+/// Starts the loop.
+pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
+    let host = HostLoop {
+        agent: Arc::clone(agent),
+        node: Arc::clone(node),
+        carrier: Carrier::new(Arc::clone(agent), Arc::clone(node)),
+        observer: Observer::default(),
+        vip: VipClient::new(&agent.config.vip_socket()),
+        paths: paths(agent),
+        spec: None,
+        // Spreads restarts over the hosts; stays the same while this agent runs.
+        jitter: node
+            .member
+            .host_id
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(time::boot_ms()),
+        rotated_ms: 0,
+    };
+    let stopping = agent.tasks.stopping();
+    agent.tasks.spawn("host loop", async move {
+        tokio::select! {
+            () = host.run() => {}
+            () = stopping => {}
+        }
+    });
+}
+
+fn paths(agent: &Agent) -> Paths {
+    let text = |path: &std::path::Path| path.to_string_lossy().trim_end_matches('/').to_owned();
+    Paths {
+        data: text(&agent.config.data_dir),
+        run: text(&agent.config.run_dir),
+        log: text(&agent.config.log_dir),
+        etc: "/etc/khactl".to_owned(),
+    }
+}
+
+struct HostLoop {
+    agent: Arc<Agent>,
+    node: Arc<Node>,
+    carrier: Carrier,
+    observer: Observer,
+    vip: VipClient,
+    paths: Paths,
+    /// The spec in force, parsed once per revision.
+    spec: Option<(u64, Arc<ValidSpec>)>,
+    jitter: u64,
+    rotated_ms: u64,
+}
+
+impl HostLoop {
+    async fn run(mut self) {
+        let mut processes = self.agent.processes.changes();
+        loop {
+            processes.borrow_and_update();
+            let pause = self.turn().await;
+            let _ = tokio::time::timeout(pause, async {
+                tokio::select! {
+                    () = self.node.changed.notified() => {}
+                    _ = processes.changed() => {}
+                }
+            })
+            .await;
+        }
+    }
+
+    /// One look, plan and its effects. Returns how long it may rest.
+    async fn turn(&mut self) -> Duration {
+        let state = self.node.state();
+        let Some(host) = state.host_by_id(self.node.member.host_id).cloned() else {
+            return UNSETTLED;
+        };
+        let Some(spec) = self.spec(&state) else {
+            return UNSETTLED;
+        };
+        let looked = Looked {
+            spec: &spec,
+            state: &state,
+            host: &host,
+            paths: &self.paths,
+            confirmed: self.node.confirmed.load(Ordering::Relaxed),
+        };
+        let facts = self
+            .observer
+            .look(&self.agent, &mut self.vip, &looked)
+            .await;
+        let now_ms = time::boot_ms();
+        let plan = plan_host(&Cx {
+            spec: &spec,
+            state: &state,
+            host: &host,
+            facts: &facts,
+            paths: &self.paths,
+            now_ms,
+            wall_s: time::wall_ms() / 1000,
+            jitter: self.jitter,
+        });
+        let mut failures = Vec::new();
+        let had_effects = !plan.effects.is_empty();
+        for effect in plan.effects.clone() {
+            if let Err(problem) = self.carrier.carry(effect, &mut self.vip).await {
+                tracing::warn!(code = problem.code, "{}", problem.text);
+                failures.push(problem);
+                // Later effects may build on this one.
+                break;
+            }
+        }
+        let report = report(host.id, &facts, &plan, &failures);
+        let settled = plan.components.iter().all(|(_, status)| {
+            matches!(
+                status.state(),
+                ComponentState::Ready | ComponentState::Absent
+            )
+        });
+        let wake = plan.wake;
+        let failed = !failures.is_empty();
+        self.publish(HostView {
+            plan,
+            report: Some(report.clone()),
+            failures,
+        });
+        self.tell_leader(report).await;
+        self.rotate_logs(now_ms).await;
+        let mut pause = match (failed, had_effects, settled) {
+            (true, _, _) => AFTER_FAILURE,
+            (false, true, _) => Duration::ZERO,
+            (false, false, false) => UNSETTLED,
+            (false, false, true) => SETTLED,
+        };
+        if let Some(wake_ms) = wake {
+            pause = pause.min(Duration::from_millis(
+                wake_ms.saturating_sub(time::boot_ms()),
+            ));
+        }
+        pause
+    }
+
+    fn spec(&mut self, state: &khactl_model::state::ClusterState) -> Option<Arc<ValidSpec>> {
+        let revision = state.specs.last()?;
+        if let Some((known, spec)) = &self.spec
+            && *known == revision.revision
+        {
+            return Some(Arc::clone(spec));
+        }
+        match ClusterSpec::parse(&revision.yaml) {
+            Ok(spec) => {
+                let spec = Arc::new(spec);
+                self.spec = Some((revision.revision, Arc::clone(&spec)));
+                Some(spec)
+            }
+            Err(problems) => {
+                // It was valid to the agent that put it into the log.
+                tracing::error!(%problems, "this khad cannot read the cluster's spec: upgrade it");
+                None
+            }
+        }
+    }
+
+    /// Logs each component's transition once, and lets whoever waits see the view.
+    fn publish(&self, view: HostView) {
+        let before = self.node.host_view.borrow().plan.components.clone();
+        for (name, status) in &view.plan.components {
+            let from = before.iter().find(|(n, _)| n == name).map(|(_, s)| s.state());
+            if from != Some(status.state()) {
+                tracing::info!(
+                    component = name,
+                    from = ?from,
+                    to = ?status.state(),
+                    reason = status.why(),
+                    "component changed"
+                );
+            }
+        }
+        self.node.host_view.send_replace(view);
+    }
+
+    async fn tell_leader(&self, report: HostReport) {
+        match self.node.leader_address() {
+            None => {
+                self.node.reports().insert(report, time::boot_ms());
+                self.node.cluster_changed.notify_one();
+            }
+            Some(leader) => {
+                let Ok(json) = serde_json::to_string(&report) else {
+                    return;
+                };
+                let told = self
+                    .node
+                    .peer(leader)
+                    .report(time::within(
+                        Duration::from_millis(500),
+                        v1::ReportRequest { json },
+                    ))
+                    .await;
+                if let Err(error) = told {
+                    tracing::debug!(%error, "the leader did not take this host's report");
+                }
+            }
+        }
+    }
+
+    async fn rotate_logs(&mut self, now_ms: u64) {
+        if now_ms < self.rotated_ms + ROTATE_EVERY_MS {
+            return;
+        }
+        self.rotated_ms = now_ms;
+        if let Err(error) = khactl_host::logs::rotate(&self.agent.config.log_dir).await {
+            tracing::warn!(error = %crate::refused::chain(&error), "logs were not rotated");
+        }
+    }
+}
+
+fn report(host_id: u64, facts: &Facts, plan: &HostPlan, failures: &[Problem]) -> HostReport {
+    let components = plan
+        .components
+        .iter()
+        .filter_map(|(name, status)| {
+            let component = ComponentName::parse(name)?;
+            let process = facts.processes.get(&component);
+            Some(ComponentReport {
+                name: component,
+                state: status.state(),
+                detail: status.why().to_owned(),
+                pid: process.filter(|p| p.running).map(|p| p.pid),
+                quick_exits: process.map_or(0, |p| p.quick_exits),
+            })
+        })
+        .collect();
+    let certificates: BTreeMap<_, _> = facts
+        .leaves
+        .iter()
+        .map(|(name, leaf)| (name.clone(), leaf.not_after_s))
+        .collect();
+    HostReport {
+        host_id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        components,
+        vip: facts.vip.clone(),
+        problems: plan.problems.iter().chain(failures).cloned().collect(),
+        certificates,
+    }
+}

@@ -1,0 +1,79 @@
+//! The cluster state as Raft's state machine.
+
+use khactl_model::state::{ClusterState, Refused};
+use khactl_proto::entry;
+use serde::{Deserialize, Serialize};
+
+/// The snapshot's form; a newer one is refused.
+const SNAPSHOT_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct SnapshotOut<'a> {
+    version: u32,
+    state: &'a ClusterState,
+}
+
+#[derive(Deserialize)]
+struct SnapshotIn {
+    version: u32,
+    state: ClusterState,
+}
+
+/// Applies the log to the cluster state.
+#[derive(Debug, Default)]
+pub struct ClusterMachine {
+    state: ClusterState,
+}
+
+impl ClusterMachine {
+    /// The state as of the last applied entry.
+    pub fn state(&self) -> &ClusterState {
+        &self.state
+    }
+}
+
+impl khactl_raft::Machine for ClusterMachine {
+    fn apply(&mut self, _index: u64, command: &[u8]) -> Vec<u8> {
+        let outcome = match entry::decode(command) {
+            Ok(entry) => self.state.apply(&entry),
+            // `check_command` keeps such an entry out of every log that this build accepts.
+            Err(error) => Err(Refused {
+                code: "KHA2003",
+                wrong: error.to_string(),
+                advice: "upgrade khad on this host".to_owned(),
+            }),
+        };
+        entry::encode_answer(&outcome)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        serde_json::to_vec(&SnapshotOut {
+            version: SNAPSHOT_VERSION,
+            state: &self.state,
+        })
+        .expect("the state has string keys and no foreign types")
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let snapshot: SnapshotIn = serde_json::from_slice(bytes)
+            .map_err(|error| format!("the snapshot of the cluster state is damaged: {error}"))?;
+        if snapshot.version != SNAPSHOT_VERSION {
+            return Err(format!(
+                "the snapshot of the cluster state has version {}, and this khad reads {SNAPSHOT_VERSION}; upgrade khad on this host",
+                snapshot.version
+            ));
+        }
+        self.state = snapshot.state;
+        Ok(())
+    }
+
+    fn check_command(command: &[u8]) -> Result<(), String> {
+        entry::decode(command)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn check_snapshot(bytes: &[u8]) -> Result<(), String> {
+        Self::default().restore(bytes)
+    }
+}

@@ -1,0 +1,219 @@
+//! Puts the cluster's status together: a pure function of the replicated state, Raft's view
+//! and the hosts' reports.
+
+use khactl_model::facts::{ComponentState, HostReport};
+use khactl_model::state::{ClusterState, EtcdStage, Host, OperationState, Role};
+use khactl_model::status::{
+    CertificateStatus, ClusterStatus, ComponentStatus, EtcdStatus, HostStatus, OperationStatus,
+    Problem, VipStatus,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A host that has not reported for so long is silent. Reports come about once a second.
+pub const SILENT_MS: u64 = 4_000;
+
+/// Raft as one host sees it.
+#[derive(Debug, Clone, Default)]
+pub struct RaftView {
+    /// The leader's id.
+    pub leader: Option<u64>,
+    /// The term.
+    pub term: u64,
+    /// Ids with a vote.
+    pub voters: BTreeSet<u64>,
+    /// Ids without one.
+    pub learners: BTreeSet<u64>,
+    /// This host leads and a quorum has answered lately.
+    pub leading: bool,
+}
+
+/// Everything the overview is made of.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The replicated state.
+    pub state: &'a ClusterState,
+    /// Raft.
+    pub raft: &'a RaftView,
+    /// Reports with their age in milliseconds; only this host's own where it does not lead.
+    pub reports: &'a BTreeMap<u64, (HostReport, u64)>,
+    /// The VIP's addresses as in the spec, and the balancer's port.
+    pub vip: (Vec<String>, u16),
+    /// Which host this is.
+    pub seen_by: &'a str,
+    /// What the leader's plan found wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// The status.
+pub fn overview(view: &View<'_>) -> ClusterStatus {
+    let state = view.state;
+    let cluster = state.cluster.as_ref();
+    let name_of = |id: u64| state.host_by_id(id).map(|h| h.name.clone());
+    let mut problems = view.problems.clone();
+    let mut hosts = Vec::new();
+    let mut components = Vec::new();
+    let mut certificates = Vec::new();
+    for host in state.hosts.values() {
+        let report = view.reports.get(&host.id);
+        let fresh = report.filter(|(_, age)| *age < SILENT_MS).map(|(r, _)| r);
+        let status = host_status(view, host, fresh);
+        if status.state == "silent" && view.raft.leading {
+            problems.push(Problem {
+                code: "KHA3001".into(),
+                host: host.name.clone(),
+                text: "its agent does not report".into(),
+                advice: format!(
+                    "see whether {} is up and whether it reaches the leader at port 9443; \
+                     `systemctl status khad` there",
+                    host.address
+                ),
+            });
+        }
+        hosts.push(status);
+        let Some(report) = fresh else { continue };
+        for component in &report.components {
+            if component.state == ComponentState::Absent {
+                continue;
+            }
+            components.push(ComponentStatus {
+                host: host.name.clone(),
+                name: component.name.as_str().to_owned(),
+                state: component.state,
+                detail: component.detail.clone(),
+                pid: component.pid,
+            });
+        }
+        for (name, not_after_s) in &report.certificates {
+            certificates.push(CertificateStatus {
+                host: host.name.clone(),
+                name: name.clone(),
+                not_after_s: *not_after_s,
+            });
+        }
+        problems.extend(report.problems.iter().cloned());
+        if let Some(vip) = &report.vip {
+            problems.extend(vip.problems.iter().map(|text| Problem {
+                code: "KHA3002".into(),
+                host: host.name.clone(),
+                text: text.clone(),
+                advice: "see `khactl logs khavip`".into(),
+            }));
+        }
+    }
+    if view.raft.leader.is_none() {
+        problems.push(Problem {
+            code: "KHA3003".into(),
+            host: String::new(),
+            text: "the agents have no leader: changes wait, what runs goes on".into(),
+            advice: "a majority of the hosts must be up and reach each other at port 9443".into(),
+        });
+    }
+    ClusterStatus {
+        cluster: cluster.map(|c| c.name.clone()).unwrap_or_default(),
+        cluster_id: cluster.map(|c| c.id.clone()).unwrap_or_default(),
+        revision: state.specs.last().map_or(0, |s| s.revision),
+        leader: view.raft.leader.and_then(name_of),
+        term: view.raft.term,
+        vip: VipStatus {
+            addresses: view.vip.0.clone(),
+            port: view.vip.1,
+            holder: holder(view).and_then(name_of),
+            epoch: state.lease.epoch,
+            fencing: "lease thread and address lifetime; no kernel gate".into(),
+        },
+        hosts,
+        components,
+        etcd: state
+            .hosts
+            .values()
+            .filter(|h| h.etcd.stage != EtcdStage::Absent)
+            .map(|h| EtcdStatus {
+                host: h.name.clone(),
+                member_id: format!("{:x}", h.etcd.member_id),
+                stage: h.etcd.stage.as_str().to_owned(),
+            })
+            .collect(),
+        certificates,
+        operations: operations(state),
+        problems,
+        seen_by: view.seen_by.to_owned(),
+    }
+}
+
+/// The host that says of itself that it holds; else the one most others believe in.
+fn holder(view: &View<'_>) -> Option<u64> {
+    let fresh = || {
+        view.reports
+            .values()
+            .filter(|(_, age)| *age < SILENT_MS)
+            .filter_map(|(r, _)| r.vip.as_ref().map(|v| (r.host_id, v)))
+    };
+    fresh()
+        .find(|(_, vip)| vip.holding)
+        .map(|(id, _)| id)
+        .or_else(|| fresh().find_map(|(_, vip)| vip.holder))
+}
+
+fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> HostStatus {
+    let raft = if view.raft.voters.contains(&host.id) {
+        "voter"
+    } else if view.raft.learners.contains(&host.id) {
+        "learner"
+    } else {
+        "absent"
+    };
+    let in_lease = view.state.lease.members.contains(&host.id);
+    let joined = raft == "voter" && host.etcd.stage == EtcdStage::Voter && in_lease;
+    let serves = report.is_some_and(|r| {
+        r.components
+            .iter()
+            .all(|c| matches!(c.state, ComponentState::Ready | ComponentState::Absent))
+    });
+    let state = match (report, joined, serves) {
+        (None, _, _) if !view.raft.leading => "unknown",
+        (None, _, _) => "silent",
+        (Some(_), false, _) => "joining",
+        (Some(_), true, true) => "ready",
+        (Some(_), true, false) => "degraded",
+    };
+    HostStatus {
+        name: host.name.clone(),
+        address: host.address.to_string(),
+        role: match host.role {
+            Role::ControlPlane => "control-plane",
+            Role::Witness => "witness",
+        }
+        .to_owned(),
+        state: state.to_owned(),
+        raft: raft.to_owned(),
+        etcd: host.etcd.stage.as_str().to_owned(),
+        lease: in_lease,
+        version: report.map(|r| r.version.clone()).unwrap_or_default(),
+    }
+}
+
+fn operations(state: &ClusterState) -> Vec<OperationStatus> {
+    state
+        .operations
+        .iter()
+        .rev()
+        .take(10)
+        .map(|(id, operation)| OperationStatus {
+            id: *id,
+            kind: operation.kind.as_str().to_owned(),
+            host: operation.host_name.clone(),
+            state: match operation.state {
+                OperationState::Running => "running",
+                OperationState::Done => "done",
+                OperationState::Failed => "failed",
+            }
+            .to_owned(),
+            step: operation
+                .steps
+                .last()
+                .map(|s| s.name.clone())
+                .unwrap_or_default(),
+            started_at_ms: operation.started_at_ms,
+        })
+        .collect()
+}

@@ -1,0 +1,371 @@
+//! The checks of this host, each with its finding and its cure. They change nothing.
+
+use khactl_host::bundle::{Bundle, DigestCache};
+use khactl_host::network;
+use khactl_host::ports::{self, Protocol};
+use khactl_model::spec::{
+    AddressPrefix, ClusterSpec, HostFactsForSpec, InterfaceFacts, Mode, SpecProblems, ValidSpec,
+    check_on_host,
+};
+use khactl_proto::v1::{Finding, finding::Level};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::agent::Agent;
+use crate::refused::{Refused, chain};
+
+/// Below this the store, etcd and the logs have no room to live.
+const DISK_LEAST: u64 = 512 << 20;
+/// Below this an operator should think of more.
+const DISK_GOOD: u64 = 4 << 30;
+
+/// This host's own address.
+///
+/// # Errors
+/// Nobody said which, and there is no default route to tell.
+pub fn own_address(agent: &Agent, doing: &str) -> Result<IpAddr, Refused> {
+    agent.config.advertise_address.ok_or_else(|| {
+        Refused::new(
+            "KHA1101",
+            doing,
+            "this host's own address is not known: it has no default route",
+            "start khad with --advertise-address",
+        )
+    })
+}
+
+/// Every check. Without a spec those that need none.
+pub async fn findings(agent: &Agent, spec_yaml: &str, file: &str) -> Vec<Finding> {
+    if spec_yaml.is_empty() {
+        return check(agent, None, file, true).await;
+    }
+    match ClusterSpec::parse(spec_yaml) {
+        Ok(spec) => check(agent, Some(&spec), file, true).await,
+        Err(problems) => {
+            let mut all: Vec<_> = problems
+                .problems
+                .iter()
+                .map(|p| blocking("spec", &p.code.to_string(), format!("{file}:{p}"), &p.cure))
+                .collect();
+            all.extend(check(agent, None, file, true).await);
+            all
+        }
+    }
+}
+
+/// Refuses, with every blocking finding, if there is one.
+///
+/// # Errors
+/// What blocks.
+pub async fn refuse_blocking(
+    agent: &Agent,
+    spec: Option<&ValidSpec>,
+    file: &str,
+    doing: &str,
+) -> Result<(), Refused> {
+    own_address(agent, doing)?;
+    refuse(check(agent, spec, file, true).await, doing)
+}
+
+/// The same while this agent itself holds its port.
+///
+/// # Errors
+/// What blocks.
+pub async fn refuse_blocking_beside_agent_port(
+    agent: &Agent,
+    spec: &ValidSpec,
+    doing: &str,
+) -> Result<(), Refused> {
+    refuse(
+        check(agent, Some(spec), "the cluster's spec", false).await,
+        doing,
+    )
+}
+
+/// A spec's mistakes as one refusal.
+pub fn spec_refused(problems: &SpecProblems, file: &str, doing: &str) -> Refused {
+    let code = match problems.problems.as_slice() {
+        [only] => only.code.to_string(),
+        _ => "KHA1000".to_owned(),
+    };
+    let name = if file.is_empty() { "cluster.yaml" } else { file };
+    Refused::new(
+        &code,
+        doing,
+        problems.clone().in_file(name),
+        "correct the spec; nothing was changed",
+    )
+}
+
+fn refuse(findings: Vec<Finding>, doing: &str) -> Result<(), Refused> {
+    let blocking: Vec<_> = findings
+        .into_iter()
+        .filter(|f| f.level() == Level::Blocking)
+        .collect();
+    let lines = |text: fn(&Finding) -> &str| {
+        let mut lines: Vec<&str> = blocking.iter().map(text).collect();
+        lines.dedup();
+        lines.join("\n")
+    };
+    match blocking.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Refused::new(
+            &only.code,
+            doing,
+            &only.finding,
+            only.cure.clone(),
+        )),
+        _ => Err(Refused::new(
+            "KHA1100",
+            doing,
+            lines(|f| &f.finding),
+            lines(|f| &f.cure),
+        )),
+    }
+}
+
+async fn check(
+    agent: &Agent,
+    spec: Option<&ValidSpec>,
+    file: &str,
+    agent_port: bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let member = agent.node().is_some();
+    findings.push(address(agent));
+    findings.extend(disk(agent));
+    if member {
+        findings.push(fine("ports", "this host is a member: its ports are its own"));
+    } else {
+        findings.extend(free_ports(agent, spec, agent_port).await);
+    }
+    if let Some(spec) = spec {
+        findings.extend(on_host(agent, spec, file));
+        findings.extend(bundle(spec).await);
+    }
+    findings.push(Finding {
+        level: Level::Warning.into(),
+        check: "fencing".into(),
+        finding: "a khavip that is stopped while it holds the VIP keeps it until the kernel lets the address go"
+            .into(),
+        cure: "nothing to do: the kernel gate comes with a later version".into(),
+        code: "KHA1190".into(),
+    });
+    findings
+}
+
+fn fine(check: &str, finding: impl Into<String>) -> Finding {
+    Finding {
+        level: Level::Ok.into(),
+        check: check.into(),
+        finding: finding.into(),
+        cure: String::new(),
+        code: String::new(),
+    }
+}
+
+fn blocking(check: &str, code: &str, finding: impl Into<String>, cure: &str) -> Finding {
+    Finding {
+        level: Level::Blocking.into(),
+        check: check.into(),
+        finding: finding.into(),
+        cure: cure.into(),
+        code: code.into(),
+    }
+}
+
+fn address(agent: &Agent) -> Finding {
+    let Some(address) = agent.config.advertise_address else {
+        return blocking(
+            "address",
+            "KHA1101",
+            "this host's own address is not known: it has no default route",
+            "start khad with --advertise-address",
+        );
+    };
+    let interfaces = match network::interfaces() {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            return blocking("address", "KHA1102", chain(&error), "run khad as root");
+        }
+    };
+    match network::interface_of(&interfaces, address) {
+        Some((interface, prefix)) => fine(
+            "address",
+            format!("{address}/{prefix} on {}", interface.name),
+        ),
+        None => blocking(
+            "address",
+            "KHA1102",
+            format!("no interface of this host has {address}"),
+            "start khad with an address of this host (--advertise-address)",
+        ),
+    }
+}
+
+fn disk(agent: &Agent) -> Vec<Finding> {
+    match network::disk_space(&agent.config.data_dir) {
+        Ok(space) if space.free < DISK_LEAST => vec![blocking(
+            "disk",
+            "KHA1103",
+            format!(
+                "{} has {} MiB free, and {} MiB are needed",
+                agent.config.data_dir.display(),
+                space.free >> 20,
+                DISK_LEAST >> 20
+            ),
+            "free space there, or move --data-dir",
+        )],
+        Ok(space) if space.free < DISK_GOOD => vec![Finding {
+            level: Level::Warning.into(),
+            check: "disk".into(),
+            finding: format!("only {} MiB are free for data", space.free >> 20),
+            cure: "give it some GiB: etcd alone may grow to 2 GiB".into(),
+            code: "KHA1104".into(),
+        }],
+        Ok(space) => vec![fine("disk", format!("{} GiB free", space.free >> 30))],
+        Err(error) => vec![blocking(
+            "disk",
+            "KHA1103",
+            chain(&error),
+            "see that the folder can be read",
+        )],
+    }
+}
+
+async fn free_ports(agent: &Agent, spec: Option<&ValidSpec>, agent_port: bool) -> Vec<Finding> {
+    let Some(own) = agent.config.advertise_address else {
+        return Vec::new();
+    };
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let mut wanted = Vec::new();
+    if agent_port {
+        wanted.push((Protocol::Tcp, own, khactl_model::AGENT_PORT, "khad"));
+    }
+    wanted.push((Protocol::Udp, own, khactl_model::AGENT_PORT, "khavip"));
+    let managed = spec.is_none_or(|s| s.control_plane.mode == Mode::Managed);
+    let balancer = spec.map_or(6443, |s| s.balancer.port);
+    wanted.push((Protocol::Tcp, loopback, balancer, "the balancer"));
+    if managed {
+        let api = spec.map_or(6443, |s| s.control_plane.api_server.port);
+        wanted.extend([
+            (Protocol::Tcp, own, api, "kube-apiserver"),
+            (Protocol::Tcp, own, 2379, "etcd"),
+            (Protocol::Tcp, own, 2380, "etcd"),
+            (Protocol::Tcp, loopback, 2379, "etcd"),
+            (Protocol::Tcp, loopback, 2381, "etcd"),
+            (Protocol::Tcp, loopback, 10257, "kube-controller-manager"),
+            (Protocol::Tcp, loopback, 10259, "kube-scheduler"),
+        ]);
+    }
+    let mut findings = Vec::new();
+    for (protocol, address, port, whom) in wanted {
+        let at = SocketAddr::new(address, port);
+        match ports::holder(protocol, at).await {
+            Ok(None) => {}
+            Ok(Some(holder)) => findings.push(blocking(
+                "ports",
+                "KHA1105",
+                format!("port {port} is needed for {whom} and taken by {holder}"),
+                "stop it, or give it another port",
+            )),
+            Err(error) => findings.push(blocking(
+                "ports",
+                "KHA1105",
+                chain(&error),
+                "run khad as root",
+            )),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(fine("ports", "all that are needed are free"));
+    }
+    findings
+}
+
+fn on_host(agent: &Agent, spec: &ValidSpec, file: &str) -> Vec<Finding> {
+    let interfaces = network::interfaces()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|interface| InterfaceFacts {
+            addresses: interface
+                .addresses
+                .iter()
+                .filter_map(|(address, prefix)| AddressPrefix::new(*address, *prefix).ok())
+                .collect(),
+            name: interface.name,
+            up: interface.up,
+        })
+        .collect();
+    let problems = check_on_host(
+        spec,
+        &HostFactsForSpec {
+            interfaces,
+            own_address: agent.config.advertise_address,
+            // Asked one by one above, with who holds them.
+            listeners: Vec::new(),
+        },
+    );
+    if problems.is_empty() {
+        return vec![fine("spec", "valid, and it fits this host")];
+    }
+    let name = if file.is_empty() { "cluster.yaml" } else { file };
+    problems
+        .iter()
+        .map(|p| blocking("spec", &p.code.to_string(), format!("{name}:{p}"), &p.cure))
+        .collect()
+}
+
+async fn bundle(spec: &ValidSpec) -> Vec<Finding> {
+    let Some(folder) = &spec.control_plane.bundle else {
+        return Vec::new();
+    };
+    let wrong = |code: &str, text: String| {
+        blocking(
+            "bundle",
+            code,
+            text,
+            "put the bundle of the spec's version there again, the same on every host",
+        )
+    };
+    let bundle = match Bundle::open(folder, &DigestCache::default()).await {
+        Ok(bundle) => bundle,
+        Err(error) => return vec![wrong("KHA1106", chain(&error))],
+    };
+    let declared = spec
+        .control_plane
+        .kubernetes_version
+        .map(|v| v.to_string())
+        .unwrap_or_default();
+    let holds = &bundle.manifest().kubernetes;
+    if *holds != declared {
+        return vec![wrong(
+            "KHA1107",
+            format!("the spec asks for Kubernetes {declared}, and the bundle {folder} holds {holds}"),
+        )];
+    }
+    let faults = bundle.verify_all().await;
+    let mut findings: Vec<_> = faults
+        .iter()
+        .map(|error| wrong("KHA1108", chain(error)))
+        .collect();
+    for program in [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+    ] {
+        if !bundle.manifest().programs.contains_key(program) {
+            findings.push(wrong(
+                "KHA1108",
+                format!("the bundle {folder} does not list {program}"),
+            ));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(fine(
+            "bundle",
+            format!("Kubernetes {holds}, every program as its digest says"),
+        ));
+    }
+    findings
+}

@@ -1,0 +1,102 @@
+//! What the hosts last told the leader. The leader's memory only: a new one collects afresh
+//! (LEASE.md, M2).
+
+use khactl_model::facts::HostReport;
+use std::collections::BTreeMap;
+
+/// Reports by host id.
+#[derive(Debug, Default)]
+pub struct Reports {
+    by_host: BTreeMap<u64, (HostReport, u64)>,
+    leading_since_ms: Option<u64>,
+    fence_majority_since_ms: Option<u64>,
+}
+
+impl Reports {
+    /// A report came in at that boot time.
+    pub fn insert(&mut self, report: HostReport, now_ms: u64) {
+        self.by_host.insert(report.host_id, (report, now_ms));
+    }
+
+    /// This agent leads, or no longer. What was collected under another leadership is dropped.
+    pub fn lead(&mut self, leads: bool, now_ms: u64) {
+        match (leads, self.leading_since_ms) {
+            (true, None) => {
+                self.by_host.clear();
+                self.fence_majority_since_ms = None;
+                self.leading_since_ms = Some(now_ms);
+            }
+            (false, Some(_)) => *self = Self::default(),
+            _ => {}
+        }
+    }
+
+    /// Whether a majority reports the present epoch as its fence; remembers since when.
+    pub fn fenced(&mut self, majority: bool, now_ms: u64) {
+        self.fence_majority_since_ms = match (majority, self.fence_majority_since_ms) {
+            (true, None) => Some(now_ms),
+            (true, since) => since,
+            (false, _) => None,
+        };
+    }
+
+    /// Since when this agent leads.
+    pub fn leading_since_ms(&self) -> Option<u64> {
+        self.leading_since_ms
+    }
+
+    /// Since when a majority has reported the present epoch as its fence.
+    pub fn fence_majority_since_ms(&self) -> Option<u64> {
+        self.fence_majority_since_ms
+    }
+
+    /// Every report with its age in milliseconds.
+    pub fn aged(&self, now_ms: u64) -> BTreeMap<u64, (HostReport, u64)> {
+        self.by_host
+            .iter()
+            .map(|(id, (report, at_ms))| (*id, (report.clone(), now_ms.saturating_sub(*at_ms))))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(host_id: u64) -> HostReport {
+        HostReport {
+            host_id,
+            version: "1".into(),
+            components: Vec::new(),
+            vip: None,
+            problems: Vec::new(),
+            certificates: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_new_leader_collects_afresh() {
+        let mut reports = Reports::default();
+        reports.insert(report(1), 5);
+        reports.lead(true, 10);
+        assert!(reports.aged(20).is_empty());
+        reports.insert(report(2), 12);
+        reports.lead(true, 15);
+        assert_eq!(reports.aged(20)[&2].1, 8);
+        assert_eq!(reports.leading_since_ms(), Some(10));
+        reports.lead(false, 30);
+        assert!(reports.aged(30).is_empty());
+    }
+
+    #[test]
+    fn the_fence_counts_from_when_the_majority_was_first_seen() {
+        let mut reports = Reports::default();
+        reports.lead(true, 0);
+        reports.fenced(true, 10);
+        reports.fenced(true, 20);
+        assert_eq!(reports.fence_majority_since_ms(), Some(10));
+        reports.fenced(false, 30);
+        reports.fenced(true, 40);
+        assert_eq!(reports.fence_majority_since_ms(), Some(40));
+    }
+}

@@ -1,0 +1,154 @@
+//! What the other agents ask.
+
+use khactl_model::facts::HostReport;
+use khactl_proto::entry;
+use khactl_proto::v1::{self, peer_server::Peer};
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::issue;
+use crate::logs;
+use crate::net::require_host;
+use crate::node::{Node, raft_refused};
+use crate::refused::Refused;
+use crate::time;
+
+/// Answers the other agents.
+#[derive(Debug)]
+pub struct PeerService {
+    node: Arc<Node>,
+}
+
+impl PeerService {
+    /// For that member.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// The caller's record; its certificate says who it is.
+    fn caller<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let name = require_host(request)?;
+        let known = self
+            .node
+            .raft
+            .with_machine(|machine| machine.state().hosts.contains_key(&name));
+        if known || name == self.node.member.host_name {
+            Ok(name)
+        } else {
+            Err(Refused::new(
+                "KHA3020",
+                "answer another agent",
+                format!("{name} is not a host of this cluster"),
+                "let it join again",
+            )
+            .into())
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn propose(
+        &self,
+        request: Request<v1::ProposeRequest>,
+    ) -> Result<Response<v1::ProposeResponse>, Status> {
+        let doing = "pass a change to the leader";
+        let caller = self.caller(&request)?;
+        let mut entry = entry::decode(&request.into_inner().entry)
+            .map_err(|error| Refused::new("KHA3011", doing, error, "upgrade khad"))?;
+        // A host speaks for itself and for the people on it, and for no other host.
+        let suffix = format!("@{caller}");
+        if !entry.actor.ends_with(&suffix) {
+            entry.actor = format!("host:{caller}");
+        }
+        entry.at_ms = time::wall_ms();
+        let answer = self
+            .node
+            .raft
+            .propose(entry::encode(&entry))
+            .await
+            .map_err(|error| raft_refused(doing, &error))?;
+        Ok(Response::new(v1::ProposeResponse {
+            answer: answer.into(),
+        }))
+    }
+
+    async fn barrier(
+        &self,
+        request: Request<v1::BarrierRequest>,
+    ) -> Result<Response<v1::BarrierResponse>, Status> {
+        self.caller(&request)?;
+        let index = self
+            .node
+            .raft
+            .linearizable()
+            .await
+            .map_err(|error| raft_refused("confirm a read", &error))?;
+        Ok(Response::new(v1::BarrierResponse { index }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let report: HostReport = serde_json::from_str(&request.into_inner().json)
+            .map_err(|error| Status::invalid_argument(format!("the report: {error}")))?;
+        let own = self.node.raft.with_machine(|machine| {
+            machine
+                .state()
+                .hosts
+                .get(&caller)
+                .is_some_and(|h| h.id == report.host_id)
+        });
+        if !own {
+            return Err(Status::permission_denied(format!(
+                "host {caller} reports for host id {}",
+                report.host_id
+            )));
+        }
+        self.node.reports().insert(report, time::boot_ms());
+        self.node.cluster_changed.notify_one();
+        Ok(Response::new(v1::ReportResponse {}))
+    }
+
+    async fn sign(
+        &self,
+        request: Request<v1::SignRequest>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let request = request.into_inner();
+        let state = self.node.state();
+        let certificate_pem = issue::sign(
+            &state,
+            &self.node.sealing,
+            &caller,
+            &request.leaf,
+            &request.csr_pem,
+        )?;
+        Ok(Response::new(v1::SignResponse { certificate_pem }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        self.caller(&request)?;
+        Ok(Response::new(v1::StatusResponse {
+            json: crate::service::admin::status_json(&self.node)?,
+        }))
+    }
+
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<v1::LogChunk, Status>> + Send>>;
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        self.caller(&request)?;
+        let stream = logs::read(&self.node.config, &request.into_inner()).await?;
+        Ok(Response::new(stream))
+    }
+}
