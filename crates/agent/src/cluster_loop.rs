@@ -39,8 +39,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
         let run = async {
             loop {
                 let pause = cluster.turn().await;
-                let _ =
-                    tokio::time::timeout(pause, cluster.node.cluster_changed.notified()).await;
+                let _ = tokio::time::timeout(pause, cluster.node.cluster_changed.notified()).await;
                 // Reports come from every host; once in a while is enough to look at them.
                 time::pause(Duration::from_millis(20)).await;
             }
@@ -208,7 +207,11 @@ impl ClusterLoop {
     /// The client of this host's own member.
     fn etcd(&mut self, doing: &str) -> Result<&EtcdClient, Refused> {
         let endpoints = self.endpoints();
-        if self.etcd.as_ref().is_none_or(|(known, _)| *known != endpoints) {
+        if self
+            .etcd
+            .as_ref()
+            .is_none_or(|(known, _)| *known != endpoints)
+        {
             let read = |file: &str| {
                 let path = self.node.config.data(&format!("pki/khad/{file}"));
                 std::fs::read(&path).map_err(|error| {
@@ -232,9 +235,10 @@ impl ClusterLoop {
                 .map_err(|error| host_refused(doing, &error))?;
             self.etcd = Some((endpoints, client));
         }
-        self.etcd.as_ref().map(|(_, client)| client).ok_or_else(|| {
-            Refused::new("KHA3062", doing, "there is no client", "try again")
-        })
+        self.etcd
+            .as_ref()
+            .map(|(_, client)| client)
+            .ok_or_else(|| Refused::new("KHA3062", doing, "there is no client", "try again"))
     }
 
     /// The members with a vote, this host's own first.

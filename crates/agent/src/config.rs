@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// The agent's command line.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "khad", version, about = "The agent of a khactl control-plane host")]
+#[command(
+    name = "khad",
+    version,
+    about = "The agent of a khactl control-plane host"
+)]
 pub struct Arguments {
     /// The agent's configuration; need not exist.
     #[arg(long, default_value = "/etc/khactl/khad.yaml")]
@@ -193,8 +197,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_means_the_defaults() {
-        let config =
-            Config::load(&arguments(Path::new("/nowhere"), &[]), "machine", None).unwrap();
+        let config = Config::load(&arguments(Path::new("/nowhere"), &[]), "machine", None).unwrap();
         assert_eq!(config.host_name, "machine");
         assert_eq!(config.socket(), Path::new("/run/khactl/khad.sock"));
     }

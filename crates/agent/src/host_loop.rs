@@ -190,7 +190,10 @@ impl HostLoop {
     fn publish(&self, view: HostView) {
         let before = self.node.host_view.borrow().plan.components.clone();
         for (name, status) in &view.plan.components {
-            let from = before.iter().find(|(n, _)| n == name).map(|(_, s)| s.state());
+            let from = before
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, s)| s.state());
             if from != Some(status.state()) {
                 tracing::info!(
                     component = name,

@@ -129,9 +129,10 @@ pub fn sign(
             "run the same version of khad on all hosts",
         )
     })?;
-    let host = state.hosts.get(host_name).ok_or_else(|| {
-        Refused::new("KHA2020", &doing, "there is no such host", "let it join")
-    })?;
+    let host = state
+        .hosts
+        .get(host_name)
+        .ok_or_else(|| Refused::new("KHA2020", &doing, "there is no such host", "let it join"))?;
     let spec = state
         .spec_yaml()
         .and_then(|yaml| ClusterSpec::parse(yaml).ok())
@@ -163,7 +164,10 @@ pub fn authority_key(
     sealing: &SealingKey,
     name: &str,
 ) -> Result<Zeroizing<String>, Refused> {
-    let known = state.authorities.get(name).ok_or_else(|| no_authority(name))?;
+    let known = state
+        .authorities
+        .get(name)
+        .ok_or_else(|| no_authority(name))?;
     let bytes = unseal(state, sealing, name, &known.sealed_key)?;
     String::from_utf8(bytes.to_vec())
         .map(Zeroizing::new)

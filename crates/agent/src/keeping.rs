@@ -92,11 +92,7 @@ impl Keeping {
     ///
     /// # Errors
     /// The file system's.
-    pub async fn keep_identity(
-        &self,
-        tls: &TlsFiles,
-        sealing: &SealingKey,
-    ) -> Result<(), Refused> {
+    pub async fn keep_identity(&self, tls: &TlsFiles, sealing: &SealingKey) -> Result<(), Refused> {
         self.write("pki/khad/sealing.key", sealing.bytes().to_vec(), 0o600)
             .await?;
         self.write("pki/khad/ca.crt", tls.ca_pem.clone().into_bytes(), 0o644)

@@ -54,7 +54,11 @@ pub async fn read(config: &Config, request: &v1::LogsRequest) -> Result<LogStrea
     }
     let chunks: Vec<_> = text
         .chunks(CHUNK_BYTES)
-        .map(|chunk| Ok(v1::LogChunk { data: chunk.to_vec().into() }))
+        .map(|chunk| {
+            Ok(v1::LogChunk {
+                data: chunk.to_vec().into(),
+            })
+        })
         .collect();
     let tail = tokio_stream::iter(chunks);
     Ok(match follow {

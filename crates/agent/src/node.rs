@@ -24,8 +24,8 @@ use crate::net::Peers;
 use crate::overview::RaftView;
 use crate::refused::{Refused, chain};
 use crate::reports::Reports;
-use khactl_pki::SealingKey;
 use crate::time;
+use khactl_pki::SealingKey;
 
 /// How long a change may wait for a leader.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -157,7 +157,8 @@ impl Observer {
                     sans: read.sans.iter().map(ToString::to_string).collect(),
                     authority: String::new(),
                 };
-                self.leaves.insert(place.cert.clone(), (stamp, fact.clone()));
+                self.leaves
+                    .insert(place.cert.clone(), (stamp, fact.clone()));
                 facts.insert(place.leaf.to_owned(), fact);
             }
         }

@@ -69,6 +69,19 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
+    /// Journals steps that people were told of before there was a journal.
+    ///
+    /// # Errors
+    /// The journal does not take them.
+    pub async fn catch_up(&self, steps: &[&str]) -> Result<(), Refused> {
+        for step in steps {
+            if !self.finished_earlier(step) {
+                self.record(step, StepState::Finished, "").await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The operation is complete.
     ///
     /// # Errors
@@ -142,6 +155,19 @@ impl<'a> Journal<'a> {
         check: impl Fn(&Node) -> Result<(), String>,
     ) -> Result<(), Refused> {
         self.begin(step).await?;
+        self.finish_when(step, node, check).await
+    }
+
+    /// The rest of a step that has begun.
+    ///
+    /// # Errors
+    /// It did not come about in time.
+    pub async fn finish_when(
+        &self,
+        step: &str,
+        node: &Node,
+        check: impl Fn(&Node) -> Result<(), String>,
+    ) -> Result<(), Refused> {
         let mut view = node.host_view.subscribe();
         let deadline = khactl_sys::clock::boottime() + STEP_TIMEOUT;
         let mut told = khactl_sys::clock::boottime();
@@ -203,11 +229,7 @@ pub fn component_ready(node: &Node, name: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// The journal does not take it.
-pub async fn operation(
-    node: &Node,
-    actor: &str,
-    kind: OperationKind,
-) -> Result<u64, Refused> {
+pub async fn operation(node: &Node, actor: &str, kind: OperationKind) -> Result<u64, Refused> {
     let host = &node.member.host_name;
     let known = node
         .raft

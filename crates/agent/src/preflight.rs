@@ -87,7 +87,11 @@ pub fn spec_refused(problems: &SpecProblems, file: &str, doing: &str) -> Refused
         [only] => only.code.to_string(),
         _ => "KHA1000".to_owned(),
     };
-    let name = if file.is_empty() { "cluster.yaml" } else { file };
+    let name = if file.is_empty() {
+        "cluster.yaml"
+    } else {
+        file
+    };
     Refused::new(
         &code,
         doing,
@@ -134,7 +138,10 @@ async fn check(
     findings.push(address(agent));
     findings.extend(disk(agent));
     if member {
-        findings.push(fine("ports", "this host is a member: its ports are its own"));
+        findings.push(fine(
+            "ports",
+            "this host is a member: its ports are its own",
+        ));
     } else {
         findings.extend(free_ports(agent, spec, agent_port).await);
     }
@@ -308,7 +315,11 @@ fn on_host(agent: &Agent, spec: &ValidSpec, file: &str) -> Vec<Finding> {
     if problems.is_empty() {
         return vec![fine("spec", "valid, and it fits this host")];
     }
-    let name = if file.is_empty() { "cluster.yaml" } else { file };
+    let name = if file.is_empty() {
+        "cluster.yaml"
+    } else {
+        file
+    };
     problems
         .iter()
         .map(|p| blocking("spec", &p.code.to_string(), format!("{name}:{p}"), &p.cure))
@@ -340,7 +351,9 @@ async fn bundle(spec: &ValidSpec) -> Vec<Finding> {
     if *holds != declared {
         return vec![wrong(
             "KHA1107",
-            format!("the spec asks for Kubernetes {declared}, and the bundle {folder} holds {holds}"),
+            format!(
+                "the spec asks for Kubernetes {declared}, and the bundle {folder} holds {holds}"
+            ),
         )];
     }
     let faults = bundle.verify_all().await;

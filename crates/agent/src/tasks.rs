@@ -50,15 +50,17 @@ impl Tasks {
     /// Tells every task to end and waits for them; those that do not end in time are dropped.
     pub async fn stop(&self, within: std::time::Duration) {
         self.stop.send_replace(true);
-        let mut set =
-            std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut set = std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async {
             while let Some(ended) = set.join_next().await {
                 report(ended);
             }
         };
         if tokio::time::timeout(within, all).await.is_err() {
-            tracing::warn!(left = set.len(), "tasks did not end in time and are dropped");
+            tracing::warn!(
+                left = set.len(),
+                "tasks did not end in time and are dropped"
+            );
         }
     }
 }

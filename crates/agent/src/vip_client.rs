@@ -59,7 +59,9 @@ impl VipClient {
             .into_inner();
         let lease = status.lease.unwrap_or_default();
         let fed = match &self.fed {
-            Some((theirs, ours)) if !theirs.is_empty() && *theirs == status.feed_digest.to_vec() => {
+            Some((theirs, ours))
+                if !theirs.is_empty() && *theirs == status.feed_digest.to_vec() =>
+            {
                 ours.clone()
             }
             _ => String::new(),
@@ -88,10 +90,8 @@ impl VipClient {
     /// A field does not convert, or khavip does not take it.
     pub async fn feed(&mut self, feed: &VipFeed, lease_key: &[u8]) -> Result<(), FeedError> {
         let request = request(feed, lease_key)?;
-        let digest = aws_lc_rs::digest::digest(
-            &aws_lc_rs::digest::SHA256,
-            &request.encode_to_vec(),
-        );
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &request.encode_to_vec());
         Client::new(self.channel.clone())
             .feed(time::within(TIMEOUT, request))
             .await

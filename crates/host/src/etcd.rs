@@ -131,10 +131,10 @@ impl EtcdClient {
             .call("adding a member", |channel| {
                 let request = request.clone();
                 async move {
-                pb::cluster_client::ClusterClient::new(channel)
-                    .member_add(request)
-                    .await
-            }
+                    pb::cluster_client::ClusterClient::new(channel)
+                        .member_add(request)
+                        .await
+                }
             })
             .await?;
         Ok(answer.member.unwrap_or_default().into())
@@ -199,11 +199,7 @@ impl EtcdClient {
         let answer = self
             .call("reading through the quorum", |channel| {
                 let request = request.clone();
-                async move {
-                pb::kv_client::KvClient::new(channel)
-                    .range(request)
-                    .await
-            }
+                async move { pb::kv_client::KvClient::new(channel).range(request).await }
             })
             .await?;
         Ok(answer.header.unwrap_or_default().revision)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 pub use crate::command::{SealedAuthority, SealedSecret};
-pub use apply::{Refused, AUDIT_MAX, HOSTS_MAX, TOKENS_MAX};
+pub use apply::{AUDIT_MAX, HOSTS_MAX, Refused, TOKENS_MAX};
 pub use host::{EtcdMember, EtcdStage, Host, Role};
 pub use operation::{Operation, OperationState, Step};
 pub use token::{Token, TokenFault};

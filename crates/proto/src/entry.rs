@@ -27,7 +27,9 @@ pub enum EntryError {
         found: u32,
     },
     /// No command that this agent knows.
-    #[error("reading a log entry: it holds a command that this khad does not know; upgrade khad on this host")]
+    #[error(
+        "reading a log entry: it holds a command that this khad does not know; upgrade khad on this host"
+    )]
     Unknown,
     /// A field does not hold what it should.
     #[error("reading a log entry: field {field} holds `{value}`")]
@@ -247,7 +249,9 @@ mod tests {
     #[test]
     fn every_command_survives_the_log() {
         let commands = [
-            Command::DropToken { id: "abc123".into() },
+            Command::DropToken {
+                id: "abc123".into(),
+            },
             Command::SetLease {
                 epoch: 2,
                 members: vec![1, 2],

@@ -149,9 +149,14 @@ impl Control {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // What changes after this look is news to the receiver made before it.
             let mut observed = {
-                let state = self.state.lock().await;
-                state.instance.as_ref().map(Instance::observed)
+                let mut state = self.state.lock().await;
+                let observed = state.instance.as_ref().map(Instance::observed);
+                if let Some(failure) = self.look(&mut state) {
+                    return failure;
+                }
+                observed
             };
             let news = async {
                 match &mut observed {
@@ -170,9 +175,6 @@ impl Control {
             let mut state = self.state.lock().await;
             if due && state.is_misplaced() {
                 self.reconcile(&mut state).await;
-            }
-            if let Some(failure) = self.look(&mut state) {
-                return failure;
             }
         }
     }

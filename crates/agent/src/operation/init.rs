@@ -71,15 +71,15 @@ pub async fn run(
     })
     .await?;
     journal.record_in(&node, operation);
-    for step in ["check", "authorities", "consensus"] {
-        journal.finish(step).await?;
-    }
+    journal
+        .catch_up(&["check", "authorities", "consensus"])
+        .await?;
     Founding::forget(agent).await?;
     journal.finish("record").await?;
 
     journal
         .wait_until("certificates", &node, |node| {
-            super::component_ready(node, "certificates")
+            super::component_ready(node, "pki")
         })
         .await?;
     for component in [
@@ -169,7 +169,10 @@ fn may_resume(state: &ClusterState, node: &Node, spec: &ValidSpec) -> Result<(),
         Err(Refused::new(
             "KHA2061",
             DOING,
-            format!("an init of cluster {} with another spec was begun here and is not complete", cluster.name),
+            format!(
+                "an init of cluster {} with another spec was begun here and is not complete",
+                cluster.name
+            ),
             "run it again with the spec it was begun with; change the cluster afterwards",
         ))
     }

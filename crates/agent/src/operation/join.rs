@@ -84,11 +84,9 @@ pub async fn run(
     })
     .await?;
     journal.record_in(&node, operation);
-    for step in ["check", "contact", "admit"] {
-        journal.finish(step).await?;
-    }
+    journal.catch_up(&["check", "contact", "admit"]).await?;
     journal
-        .wait_until("consensus", &node, |node| {
+        .finish_when("consensus", &node, |node| {
             if node.raft.status().borrow().is_voter(node.member.host_id) {
                 Ok(())
             } else {
@@ -98,7 +96,7 @@ pub async fn run(
         .await?;
     journal
         .wait_until("certificates", &node, |node| {
-            super::component_ready(node, "certificates")
+            super::component_ready(node, "pki")
         })
         .await?;
     let managed = node
@@ -211,9 +209,7 @@ async fn enter(
     let ask = v1::AdmitRequest {
         token_id: token.id().to_owned(),
         token_secret: token.secret().to_vec().into(),
-        csr_pem: key
-            .request(&agent.config.host_name)
-            .map_err(|e| keys(&e))?,
+        csr_pem: key.request(&agent.config.host_name).map_err(|e| keys(&e))?,
         host_name: agent.config.host_name.clone(),
         address: address.to_string(),
         clock_ms: 0,
@@ -244,7 +240,8 @@ async fn enter(
     answer.close().await;
     let spec = ClusterSpec::parse(&admitted.spec_yaml)
         .map_err(|problems| preflight::spec_refused(&problems, "the cluster's spec", DOING))?;
-    let sealing = khactl_pki::SealingKey::from_slice(&admitted.sealing_key).map_err(|e| keys(&e))?;
+    let sealing =
+        khactl_pki::SealingKey::from_slice(&admitted.sealing_key).map_err(|e| keys(&e))?;
     let tls = TlsFiles {
         cert_pem: format!("{}{}", admitted.certificate_pem, admitted.authority_pem),
         ca_pem: admitted.authority_pem,
@@ -297,9 +294,9 @@ fn dial_code(error: &DialError) -> &'static str {
     match error {
         DialError::Endpoint { .. } | DialError::Resolve { .. } => "KHA2067",
         DialError::WrongPin { .. } => "KHA2068",
-        DialError::Refused { .. }
-        | DialError::TimedOut { .. }
-        | DialError::Unreachable { .. } => "KHA2069",
+        DialError::Refused { .. } | DialError::TimedOut { .. } | DialError::Unreachable { .. } => {
+            "KHA2069"
+        }
         _ => "KHA2070",
     }
 }

@@ -283,7 +283,9 @@ impl Admin for AdminService {
         require_admin(&request)?;
         let mut request = request.into_inner();
         if request.host.is_empty() || request.host == self.agent.config.host_name {
-            return Ok(Response::new(logs::read(&self.agent.config, &request).await?));
+            return Ok(Response::new(
+                logs::read(&self.agent.config, &request).await?,
+            ));
         }
         let node = self.node(doing)?;
         let Some(host) = node.state().hosts.get(&request.host).cloned() else {

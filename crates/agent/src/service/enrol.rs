@@ -143,7 +143,10 @@ impl EnrolService {
             &request.csr_pem,
         )?;
         self.node.cluster_changed.notify_one();
-        let cluster = state.cluster.clone().unwrap_or_else(|| unreachable_cluster(&self.node));
+        let cluster = state
+            .cluster
+            .clone()
+            .unwrap_or_else(|| unreachable_cluster(&self.node));
         Ok(v1::AdmitResponse {
             cluster_id: cluster.id,
             cluster_name: cluster.name,

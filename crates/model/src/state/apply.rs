@@ -189,7 +189,10 @@ impl ClusterState {
         if let Some(host) = self.hosts.values().find(|h| h.address == admit.address) {
             return Err(Refused::new(
                 "KHA2015",
-                format!("{} is already the address of host {}", admit.address, host.name),
+                format!(
+                    "{} is already the address of host {}",
+                    admit.address, host.name
+                ),
                 "start khad with the host's own address (`--advertise-address`)",
             ));
         }

@@ -51,9 +51,9 @@ pub enum OperationState {
 impl Operation {
     /// Whether that step is complete.
     pub fn finished(&self, step: &str) -> bool {
-        self.steps.iter().any(|s| {
-            s.name == step && matches!(s.state, StepState::Finished | StepState::Done)
-        })
+        self.steps
+            .iter()
+            .any(|s| s.name == step && matches!(s.state, StepState::Finished | StepState::Done))
     }
 
     pub(super) fn record(&mut self, step: &str, state: StepState, text: &str, at_ms: i64) {

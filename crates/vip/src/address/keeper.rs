@@ -77,7 +77,10 @@ impl Keeper {
 
     /// What it sees, and every change of that.
     pub fn observed(&self) -> watch::Receiver<Observed> {
-        self.observed.clone()
+        let mut observed = self.observed.clone();
+        // A clone would take all since the keeper's start for news, for ever again.
+        observed.mark_unchanged();
+        observed
     }
 }
 
