@@ -80,12 +80,18 @@ impl Agent {
         self.node.borrow().clone()
     }
 
-    /// Serves root on this host; returns once the socket is there.
+    /// Takes the Unix socket, so that no second khad starts beside this one. Whoever calls there
+    /// waits until [`Agent::serve_root`].
     ///
     /// # Errors
     /// Another khad has the socket, or it cannot be made.
-    pub fn serve_root(self: &Arc<Self>) -> Result<(), crate::net::NetError> {
-        let socket = UnixSocket::bind(&self.config.socket())?;
+    pub fn bind_root(&self) -> Result<UnixSocket, crate::net::NetError> {
+        UnixSocket::bind(&self.config.socket())
+    }
+
+    /// Serves root on this host. Only after [`Agent::resume`]: a member that is not up yet would
+    /// pass for a host that is none.
+    pub fn serve_root(self: &Arc<Self>, socket: UnixSocket) {
         let routes = Routes::new(AdminServer::new(AdminService::new(Arc::clone(self))));
         let stopping = self.tasks.stopping();
         self.tasks.spawn("serve root", async move {
@@ -93,7 +99,6 @@ impl Agent {
                 tracing::error!(error = %chain(&error), "serving the Unix socket ended");
             }
         });
-        Ok(())
     }
 
     /// Goes on as the member that this host was before.

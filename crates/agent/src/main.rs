@@ -48,8 +48,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("looking for components that run")?;
     let agent = Agent::new(config, processes);
     agent.keeping.prepare().await?;
-    agent.serve_root()?;
+    let socket = agent.bind_root()?;
     agent.resume().await?;
+    agent.serve_root(socket);
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {
