@@ -22,7 +22,7 @@ use crate::vip_client::VipClient;
 /// While something is not ready the host is looked at so often.
 const UNSETTLED: Duration = Duration::from_millis(100);
 /// A settled host is looked at so often; reports to the leader keep this pace too.
-const SETTLED: Duration = Duration::from_millis(1000);
+const SETTLED: Duration = Duration::from_secs(1);
 /// A failed effect is tried again after so long.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Logs are looked at for rotation so often.

@@ -20,7 +20,7 @@ use crate::time;
 use crate::vip_client::VipClient;
 
 /// A component that does not answer within this time is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(1000);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a good probe counts: a settled control plane is asked this often.
 const PROBE_PERIOD_MS: u64 = 2_000;
 

@@ -18,7 +18,7 @@ use crate::time;
 
 /// The longest that a step may wait for a component. Slow disks take a minute; whoever waits
 /// longer wants to be told what hinders.
-const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+const STEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often a person hears what a step waits for.
 const WAITING_EVERY: Duration = Duration::from_secs(5);
 
@@ -171,8 +171,7 @@ impl<'a> Journal<'a> {
         let mut view = node.host_view.subscribe();
         let deadline = khactl_sys::clock::boottime() + STEP_TIMEOUT;
         let mut told = khactl_sys::clock::boottime();
-        loop {
-            let Err(missing) = check(node) else { break };
+        while let Err(missing) = check(node) {
             let now = khactl_sys::clock::boottime();
             if now >= deadline {
                 return Err(Refused::new(

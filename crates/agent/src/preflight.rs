@@ -1,5 +1,6 @@
 //! The checks of this host, each with its finding and its cure. They change nothing.
 
+use khactl_host::HostError;
 use khactl_host::bundle::{Bundle, DigestCache};
 use khactl_host::network;
 use khactl_host::ports::{self, Protocol};
@@ -359,7 +360,13 @@ async fn bundle(spec: &ValidSpec) -> Vec<Finding> {
     let faults = bundle.verify_all().await;
     let mut findings: Vec<_> = faults
         .iter()
-        .map(|error| wrong("KHA1108", chain(error)))
+        .map(|error| {
+            let code = match error {
+                HostError::ProgramAltered { .. } => "KHA1109",
+                _ => "KHA1108",
+            };
+            wrong(code, chain(error))
+        })
         .collect();
     for program in [
         "etcd",

@@ -194,21 +194,20 @@ async fn found(
     journal.finish("authorities").await?;
 
     journal.begin("consensus").await?;
-    let node = match running {
-        Some(node) => node,
-        None => {
-            let member = Member {
-                cluster_id: founding.cluster_id.clone(),
-                cluster_name: spec.name.clone(),
-                host_id: 1,
-                host_name: host_name.clone(),
-                address,
-                raft: RaftTimes::of(spec),
-                contacts: Vec::new(),
-            };
-            agent.keeping.keep_member(&member).await?;
-            agent.start_member(member).await?
-        }
+    let node = if let Some(node) = running {
+        node
+    } else {
+        let member = Member {
+            cluster_id: founding.cluster_id.clone(),
+            cluster_name: spec.name.clone(),
+            host_id: 1,
+            host_name: host_name.clone(),
+            address,
+            raft: RaftTimes::of(spec),
+            contacts: Vec::new(),
+        };
+        agent.keeping.keep_member(&member).await?;
+        agent.start_member(member).await?
     };
     let me = Peer {
         id: node.member.host_id,

@@ -29,7 +29,7 @@ use crate::time;
 
 const DOING: &str = "join a cluster";
 /// The log reaches a new learner within an election and a few messages.
-const LOG_TIMEOUT: Duration = Duration::from_secs(60);
+const LOG_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Runs or resumes it.
 ///
@@ -59,17 +59,14 @@ pub async fn run(
             "copy the whole token as `khactl token create` printed it",
         )
     })?;
-    let node = match agent.node() {
-        Some(node) => {
-            may_resume(&node)?;
-            journal.finish("check").await?;
-            node
-        }
-        None => {
-            preflight::refuse_blocking(agent, None, "", DOING).await?;
-            journal.finish("check").await?;
-            enter(agent, request, &token, &journal).await?
-        }
+    let node = if let Some(node) = agent.node() {
+        may_resume(&node)?;
+        journal.finish("check").await?;
+        node
+    } else {
+        preflight::refuse_blocking(agent, None, "", DOING).await?;
+        journal.finish("check").await?;
+        enter(agent, request, &token, &journal).await?
     };
 
     journal.begin("consensus").await?;
@@ -198,13 +195,12 @@ async fn enter(
 
     journal.begin("admit").await?;
     agent.keeping.prepare().await?;
-    let key = match agent.keeping.key().await? {
-        Some(pem) => LeafKey::from_pem("agent", &pem).map_err(|e| keys(&e))?,
-        None => {
-            let key = LeafKey::generate("agent").map_err(|e| keys(&e))?;
-            agent.keeping.keep_key(&key.pem()).await?;
-            key
-        }
+    let key = if let Some(pem) = agent.keeping.key().await? {
+        LeafKey::from_pem("agent", &pem).map_err(|e| keys(&e))?
+    } else {
+        let key = LeafKey::generate("agent").map_err(|e| keys(&e))?;
+        agent.keeping.keep_key(&key.pem()).await?;
+        key
     };
     let ask = v1::AdmitRequest {
         token_id: token.id().to_owned(),
