@@ -11,7 +11,7 @@ impl Proposer {
         }
     }
 
-    /// P9: close, remove, record, release; [`Effects`] keeps that order.
+    /// P9: close, remove, record, release; `Effects` keeps that order.
     pub(crate) fn hand_over(&mut self, step: &mut Step<'_>, successor: Option<u64>) {
         match self.phase {
             Phase::Idle => return,
