@@ -77,3 +77,40 @@ impl khactl_raft::Machine for ClusterMachine {
         Self::default().restore(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use khactl_model::command::{Command, Entry};
+    use khactl_raft::Machine;
+
+    #[test]
+    fn a_snapshot_restores_the_same_state_and_a_newer_one_is_refused() {
+        let mut machine = ClusterMachine::default();
+        let command = entry::encode(&Entry {
+            actor: "root@cp1".into(),
+            at_ms: 5,
+            command: Command::DropToken { id: "none".into() },
+        });
+        let answer = entry::decode_answer(&machine.apply(1, &command)).unwrap();
+        assert_eq!(answer.unwrap_err().code, "KHA2010");
+        let mut other = ClusterMachine::default();
+        other.restore(&machine.snapshot()).unwrap();
+        assert_eq!(other.state(), machine.state());
+
+        let text = String::from_utf8(machine.snapshot()).unwrap();
+        let newer = text.replace("\"version\":1", "\"version\":2");
+        let refused = other.restore(newer.as_bytes()).unwrap_err();
+        assert!(refused.contains("version 2"), "{refused}");
+        assert_eq!(other.state(), machine.state());
+    }
+
+    #[test]
+    fn a_command_of_a_newer_agent_is_refused_before_it_gets_into_the_log() {
+        assert!(
+            ClusterMachine::check_command(b"\x08\x63")
+                .unwrap_err()
+                .contains("version 99")
+        );
+    }
+}

@@ -217,3 +217,105 @@ fn operations(state: &ClusterState) -> Vec<OperationStatus> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use khactl_model::command::{Command, CreateCluster, Entry};
+    use khactl_model::component::ComponentName;
+    use khactl_model::facts::{ComponentReport, VipFact};
+
+    fn state() -> ClusterState {
+        let mut state = ClusterState::default();
+        state
+            .apply(&Entry {
+                actor: "root@cp1".into(),
+                at_ms: 0,
+                command: Command::CreateCluster(CreateCluster {
+                    id: "00".into(),
+                    name: "prod".into(),
+                    spec_yaml: String::new(),
+                    host_name: "cp1".into(),
+                    address: "10.77.0.11".parse().unwrap(),
+                    key_pin: String::new(),
+                    authorities: Vec::new(),
+                    secrets: Vec::new(),
+                }),
+            })
+            .unwrap();
+        state
+    }
+
+    fn report(state: ComponentState, holding: bool) -> HostReport {
+        HostReport {
+            host_id: 1,
+            version: "0.1.0".into(),
+            components: vec![ComponentReport {
+                name: ComponentName::Etcd,
+                state,
+                detail: String::new(),
+                pid: Some(7),
+                quick_exits: 0,
+            }],
+            vip: Some(VipFact {
+                fed: String::new(),
+                holder: Some(1),
+                holding,
+                epoch: 1,
+                fence: 1,
+                ready: true,
+                backends: Vec::new(),
+                realtime: true,
+                locked: true,
+                problems: Vec::new(),
+            }),
+            problems: Vec::new(),
+            certificates: BTreeMap::new(),
+        }
+    }
+
+    fn seen(report: HostReport, age_ms: u64, leading: bool) -> ClusterStatus {
+        let state = state();
+        let raft = RaftView {
+            leader: leading.then_some(1),
+            term: 3,
+            voters: BTreeSet::from([1]),
+            learners: BTreeSet::new(),
+            leading,
+        };
+        overview(&View {
+            state: &state,
+            raft: &raft,
+            reports: &BTreeMap::from([(1, (report, age_ms))]),
+            vip: (vec!["10.77.0.100/24".into()], 6443),
+            seen_by: "cp1",
+            problems: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_host_whose_components_serve_is_ready_and_the_holder_is_who_says_so() {
+        let status = seen(report(ComponentState::Ready, true), 100, true);
+        assert_eq!(status.hosts[0].state, "ready");
+        assert_eq!(status.vip.holder.as_deref(), Some("cp1"));
+        assert_eq!(status.leader.as_deref(), Some("cp1"));
+        assert_eq!(status.problems, []);
+        assert_eq!(status.components.len(), 1);
+    }
+
+    #[test]
+    fn a_host_with_a_component_that_does_not_serve_is_degraded() {
+        let status = seen(report(ComponentState::BackOff, true), 100, true);
+        assert_eq!(status.hosts[0].state, "degraded");
+    }
+
+    #[test]
+    fn a_host_that_does_not_report_is_silent_to_the_leader_and_unknown_to_others() {
+        let status = seen(report(ComponentState::Ready, true), SILENT_MS, true);
+        assert_eq!(status.hosts[0].state, "silent");
+        assert_eq!(status.problems[0].code, "KHA3001");
+        let status = seen(report(ComponentState::Ready, true), SILENT_MS, false);
+        assert_eq!(status.hosts[0].state, "unknown");
+        assert_eq!(status.problems[0].code, "KHA3003");
+    }
+}

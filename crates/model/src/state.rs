@@ -8,6 +8,9 @@ mod host;
 mod operation;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,0 +1,232 @@
+use super::*;
+use crate::command::{
+    AddToken, AdmitHost, Command, CreateCluster, Entry, OperationKind, SetEtcdStage, StepState,
+};
+
+fn entry(at_ms: i64, command: Command) -> Entry {
+    Entry {
+        actor: "root@cp1".into(),
+        at_ms,
+        command,
+    }
+}
+
+fn cluster() -> ClusterState {
+    let mut state = ClusterState::default();
+    state
+        .apply(&entry(
+            0,
+            Command::CreateCluster(CreateCluster {
+                id: "00".into(),
+                name: "prod".into(),
+                spec_yaml: "spec".into(),
+                host_name: "cp1".into(),
+                address: "10.77.0.11".parse().unwrap(),
+                key_pin: "pin1".into(),
+                authorities: Vec::new(),
+                secrets: Vec::new(),
+            }),
+        ))
+        .unwrap();
+    state
+}
+
+fn token(id: &str, uses: u32, host_name: Option<&str>) -> Command {
+    Command::AddToken(AddToken {
+        id: id.into(),
+        secret_hash: vec![1],
+        role: Role::ControlPlane,
+        host_name: host_name.map(str::to_owned),
+        expires_at_ms: 1_000,
+        uses,
+    })
+}
+
+fn admit(token_id: &str, number: u8, key_pin: &str) -> Command {
+    Command::AdmitHost(AdmitHost {
+        token_id: token_id.into(),
+        host_name: format!("cp{number}"),
+        address: format!("10.77.0.1{number}").parse().unwrap(),
+        key_pin: key_pin.into(),
+    })
+}
+
+fn refused(state: &mut ClusterState, at_ms: i64, command: Command) -> &'static str {
+    let before = state.clone();
+    let refused = state.apply(&entry(at_ms, command)).unwrap_err();
+    let audit = std::mem::take(&mut state.audit);
+    let mut unchanged = before;
+    unchanged.audit.clear();
+    assert_eq!(*state, unchanged, "a refusal changes nothing but the audit");
+    state.audit = audit;
+    assert!(!refused.wrong.is_empty() && !refused.advice.is_empty());
+    refused.code
+}
+
+#[test]
+fn a_token_admits_as_many_hosts_as_it_may_and_no_more() {
+    let mut state = cluster();
+    state.apply(&entry(1, token("aaaaaa", 1, None))).unwrap();
+    assert_eq!(state.apply(&entry(2, admit("aaaaaa", 2, "pin2"))), Ok(2));
+    assert_eq!(
+        refused(&mut state, 3, admit("aaaaaa", 3, "pin3")),
+        "KHA2013"
+    );
+}
+
+#[test]
+fn the_same_token_with_the_same_key_is_a_resumption_also_after_its_end() {
+    let mut state = cluster();
+    state.apply(&entry(1, token("aaaaaa", 1, None))).unwrap();
+    let first = state.apply(&entry(2, admit("aaaaaa", 2, "pin2")));
+    let again = state.apply(&entry(5_000, admit("aaaaaa", 2, "pin2")));
+    assert_eq!(first, again);
+    assert_eq!(state.tokens["aaaaaa"].uses_left, 0);
+    // Another key under the same name is somebody else.
+    assert_eq!(
+        refused(&mut state, 6, admit("aaaaaa", 2, "other")),
+        "KHA2014"
+    );
+}
+
+#[test]
+fn expired_revoked_foreign_and_unknown_tokens_are_refused_each_with_its_code() {
+    let mut state = cluster();
+    state.apply(&entry(1, token("aaaaaa", 5, None))).unwrap();
+    state
+        .apply(&entry(1, token("bbbbbb", 5, Some("cp9"))))
+        .unwrap();
+    assert_eq!(
+        refused(&mut state, 1_000, admit("aaaaaa", 2, "p")),
+        "KHA2011"
+    );
+    assert_eq!(refused(&mut state, 2, admit("bbbbbb", 2, "p")), "KHA2019");
+    assert_eq!(refused(&mut state, 2, admit("cccccc", 2, "p")), "KHA2010");
+    let revoke = Command::DropToken {
+        id: "aaaaaa".into(),
+    };
+    state.apply(&entry(3, revoke)).unwrap();
+    assert_eq!(refused(&mut state, 4, admit("aaaaaa", 2, "p")), "KHA2012");
+}
+
+#[test]
+fn an_address_belongs_to_one_host() {
+    let mut state = cluster();
+    state.apply(&entry(1, token("aaaaaa", 5, None))).unwrap();
+    let mut same = admit("aaaaaa", 2, "p");
+    if let Command::AdmitHost(admit) = &mut same {
+        admit.address = "10.77.0.11".parse().unwrap();
+    }
+    assert_eq!(refused(&mut state, 2, same), "KHA2015");
+}
+
+#[test]
+fn a_second_cluster_is_refused() {
+    let mut state = cluster();
+    let again = Command::CreateCluster(CreateCluster {
+        id: "01".into(),
+        name: "other".into(),
+        spec_yaml: String::new(),
+        host_name: "cp1".into(),
+        address: "10.77.0.11".parse().unwrap(),
+        key_pin: String::new(),
+        authorities: Vec::new(),
+        secrets: Vec::new(),
+    });
+    assert_eq!(refused(&mut state, 1, again), "KHA2002");
+}
+
+#[test]
+fn the_lease_changes_by_one_member_and_one_epoch() {
+    let mut state = cluster();
+    let set = |epoch, members: &[u64]| Command::SetLease {
+        epoch,
+        members: members.to_vec(),
+    };
+    assert_eq!(refused(&mut state, 1, set(3, &[1, 2])), "KHA2021");
+    assert_eq!(refused(&mut state, 1, set(2, &[1, 2, 3])), "KHA2022");
+    assert_eq!(refused(&mut state, 1, set(2, &[2])), "KHA2022");
+    state.apply(&entry(1, set(2, &[1, 2]))).unwrap();
+    // Another leader was quicker: the same epoch again is refused.
+    assert_eq!(refused(&mut state, 1, set(2, &[1])), "KHA2021");
+}
+
+#[test]
+fn a_late_report_of_a_host_does_not_take_its_etcd_vote_back() {
+    let mut state = cluster();
+    let stage = |stage, started| {
+        Command::SetEtcdStage(SetEtcdStage {
+            host_name: "cp1".into(),
+            stage,
+            member_id: 0,
+            initial_cluster: String::new(),
+            started,
+        })
+    };
+    state
+        .apply(&entry(1, stage(EtcdStage::Voter, false)))
+        .unwrap();
+    state
+        .apply(&entry(2, stage(EtcdStage::Learner, true)))
+        .unwrap();
+    assert_eq!(state.hosts["cp1"].etcd.stage, EtcdStage::Voter);
+    assert!(state.hosts["cp1"].etcd.started);
+}
+
+#[test]
+fn the_journal_keeps_what_is_finished_through_a_second_run() {
+    let mut state = cluster();
+    let start = Command::StartOperation {
+        kind: OperationKind::Init,
+        host_name: "cp1".into(),
+    };
+    let id = state.apply(&entry(1, start)).unwrap();
+    let step = |name: &str, step_state| Command::RecordStep {
+        operation: id,
+        step: name.into(),
+        state: step_state,
+        text: String::new(),
+    };
+    state
+        .apply(&entry(2, step("etcd", StepState::Started)))
+        .unwrap();
+    assert!(!state.operations[&id].finished("etcd"));
+    state
+        .apply(&entry(3, step("etcd", StepState::Finished)))
+        .unwrap();
+    assert!(state.operations[&id].finished("etcd"));
+    assert_eq!(state.operations[&id].state, OperationState::Running);
+    state
+        .apply(&entry(4, step("done", StepState::Done)))
+        .unwrap();
+    assert_eq!(state.operations[&id].state, OperationState::Done);
+}
+
+#[test]
+fn tokens_and_audit_are_bounded() {
+    let mut state = cluster();
+    for number in 0..TOKENS_MAX {
+        state
+            .apply(&entry(1, token(&format!("t{number:05}"), 1, None)))
+            .unwrap();
+    }
+    assert_eq!(refused(&mut state, 1, token("more00", 1, None)), "KHA2017");
+    // Expired ones make room.
+    let late = Command::AddToken(AddToken {
+        id: "late00".into(),
+        secret_hash: vec![1],
+        role: Role::Witness,
+        host_name: None,
+        expires_at_ms: 9_000,
+        uses: 1,
+    });
+    state.apply(&entry(2_000, late)).unwrap();
+    assert_eq!(state.tokens.len(), 1);
+    for _ in 0..AUDIT_MAX {
+        state
+            .apply(&entry(2_000, token("late00", 1, None)))
+            .unwrap_err();
+    }
+    assert_eq!(state.audit.len(), AUDIT_MAX);
+    assert_eq!(state.audit.back().unwrap().outcome, "KHA2018");
+}
