@@ -81,41 +81,53 @@ impl Values {
     }
 }
 
-/// So many whole clusters, and as many by hand.
-pub(crate) fn measure(rounds: usize) -> anyhow::Result<Vec<Figure>> {
-    let (mut khactl, mut by_hand) = (Values::default(), Values::default());
-    let mut recipes = Vec::new();
-    for round in 1..=rounds {
-        eprintln!("init and join, round {round} of {rounds}: khactl");
-        let cluster = Cluster::boot("bench", HOSTS);
-        if recipes.is_empty() {
-            warm(&cluster)?;
-        }
-        by_khactl(&cluster, &mut khactl)?;
-        if recipes.is_empty() {
-            for name in cluster.names() {
-                recipes.push(Recipe::of(&cluster, &name)?);
-            }
-        }
-        drop(cluster);
+/// What the rounds gave so far.
+#[derive(Debug, Default)]
+pub(crate) struct Forming {
+    khactl: Values,
+    by_hand: Values,
+}
 
-        eprintln!("init and join, round {round} of {rounds}: by hand");
-        let mut hosts = ByHand::boot(&recipes)?;
-        hosts.init(&mut by_hand)?;
-        for place in 1..HOSTS {
-            hosts.join(place, &mut by_hand)?;
+impl Forming {
+    /// So many whole clusters, and as many by hand.
+    pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<()> {
+        let mut recipes = Vec::new();
+        for round in 1..=rounds {
+            eprintln!("init and join, round {round} of {rounds}: khactl");
+            let cluster = Cluster::boot("bench", HOSTS);
+            if recipes.is_empty() {
+                warm(&cluster)?;
+            }
+            by_khactl(&cluster, &mut self.khactl)?;
+            if recipes.is_empty() {
+                for name in cluster.names() {
+                    recipes.push(Recipe::of(&cluster, &name)?);
+                }
+            }
+            drop(cluster);
+
+            eprintln!("init and join, round {round} of {rounds}: by hand");
+            let mut hosts = ByHand::boot(&recipes)?;
+            hosts.init(&mut self.by_hand)?;
+            for place in 1..HOSTS {
+                hosts.join(place, &mut self.by_hand)?;
+            }
+            hosts.down()?;
         }
-        hosts.down()?;
+        Ok(())
     }
-    let figure = |stage: Stage| {
-        let figure = Figure::new(stage.name(), Unit::Seconds, khactl.take(stage))
-            .beside(by_hand.take(stage));
-        match stage {
-            Stage::InitApi => figure.target(Target::RatioMax(INIT_RATIO_MAX)),
-            _ => figure,
-        }
-    };
-    Ok(Stage::ALL.into_iter().map(figure).collect())
+
+    pub(crate) fn figures(mut self) -> Vec<Figure> {
+        let figure = |stage: Stage| {
+            let figure = Figure::new(stage.name(), Unit::Seconds, self.khactl.take(stage))
+                .beside(self.by_hand.take(stage));
+            match stage {
+                Stage::InitApi => figure.target(Target::RatioMax(INIT_RATIO_MAX)),
+                _ => figure,
+            }
+        };
+        Stage::ALL.into_iter().map(figure).collect()
+    }
 }
 
 fn by_khactl(cluster: &Cluster, values: &mut Values) -> anyhow::Result<()> {

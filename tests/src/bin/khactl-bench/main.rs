@@ -16,12 +16,16 @@ mod recipe;
 mod report;
 
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Parser, ValueEnum};
+use khactl_tests::Cluster;
 
+use forming::Forming;
 use machine::Machine;
+use outage::Outages;
 use report::Report;
 
 /// Measures khactl on lab hosts of this machine; needs root. KHACTL_BENCH_ROUNDS sets the number
@@ -57,18 +61,30 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut report = Report::new(Machine::read());
     println!("{}", report.machine);
+    let mut whole = Ok(());
     if arguments.wants(Part::Forming) {
-        report.figures.extend(forming::measure(rounds(5)?)?);
+        let mut forming = Forming::default();
+        let rounds = rounds(5)?;
+        whole = whole.and(caught(|| forming.measure(rounds)));
+        report.figures.extend(forming.figures());
     }
     if arguments.wants(Part::Idle) || arguments.wants(Part::Outage) {
-        let cluster = khactl_tests::Cluster::up("bench", 3);
-        if arguments.wants(Part::Idle) {
-            report.figures.extend(idle::measure(&cluster)?);
-        }
+        let rounds = rounds(10)?;
+        let mut outages = Outages::default();
+        let mut idle = Vec::new();
+        whole = whole.and(caught(|| {
+            let cluster = Cluster::up("bench", 3);
+            if arguments.wants(Part::Idle) {
+                idle = idle::measure(&cluster)?;
+            }
+            if arguments.wants(Part::Outage) {
+                outages.measure(&cluster, rounds)?;
+            }
+            Ok(())
+        }));
+        report.figures.extend(idle);
         if arguments.wants(Part::Outage) {
-            report
-                .figures
-                .extend(outage::measure(&cluster, rounds(10)?)?);
+            report.figures.extend(outages.figures());
         }
     }
     println!("\n{report}");
@@ -76,7 +92,13 @@ fn main() -> anyhow::Result<()> {
         fs::write(file, report.json()?)
             .with_context(|| format!("cannot write the figures to {}", file.display()))?;
     }
-    Ok(())
+    whole.context("not everything was measured")
+}
+
+/// Runs a part. What it had measured when it failed is shown all the same.
+fn caught(part: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    panic::catch_unwind(AssertUnwindSafe(part))
+        .unwrap_or_else(|_said_already| Err(anyhow!("a part ended early: see above")))
 }
 
 /// KHACTL_BENCH_ROUNDS, or the part's own number.

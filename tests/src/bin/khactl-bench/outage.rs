@@ -4,8 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
-use khactl_lab::VIP;
 use khactl_lab::measure::{Measurement, SampleKind, Tally, now_us, tally};
+use khactl_lab::{LabError, VIP};
 use khactl_tests::{Cluster, SOON, until};
 
 use crate::figure::{Figure, Target, Unit};
@@ -21,9 +21,9 @@ const QUIET: Duration = Duration::from_secs(2);
 /// With the lease of profile `lan`.
 const HOST_LOSS_MS_MAX: f64 = 400.0;
 
-/// What the rounds gave.
+/// What the rounds gave so far.
 #[derive(Debug, Default)]
-struct Outages {
+pub(crate) struct Outages {
     host_loss_ms: Vec<f64>,
     host_return_ms: Vec<f64>,
     agent_ms: Vec<f64>,
@@ -32,31 +32,36 @@ struct Outages {
     quiet_pause_ms: Vec<f64>,
 }
 
-/// So many lost hosts and so many killed agents.
-pub(crate) fn measure(cluster: &Cluster, rounds: usize) -> anyhow::Result<Vec<Figure>> {
-    let mut outages = Outages::default();
-    for round in 1..=rounds {
-        eprintln!("outages, round {round} of {rounds}");
-        agent_alone(cluster, &mut outages)?;
-        host(cluster, &mut outages)?;
+impl Outages {
+    /// So many lost hosts and so many killed agents.
+    pub(crate) fn measure(&mut self, cluster: &Cluster, rounds: usize) -> anyhow::Result<()> {
+        for round in 1..=rounds {
+            eprintln!("outages, round {round} of {rounds}");
+            agent_alone(cluster, self)?;
+            host(cluster, self)?;
+        }
+        Ok(())
     }
-    let ms = |name, values| Figure::new(name, Unit::Milliseconds, values);
-    Ok(vec![
-        ms("VIP outage: its host dies", outages.host_loss_ms)
-            .target(Target::ValueMax(HOST_LOSS_MS_MAX)),
-        ms("VIP outage: that host comes back", outages.host_return_ms),
-        ms("VIP outage: its khad dies and starts", outages.agent_ms).target(Target::ValueMax(0.0)),
-        Figure::new(
-            "  connections that failed meanwhile",
-            Unit::Count,
-            outages.agent_failed,
-        ),
-        ms(
-            "  longest time between two connections",
-            outages.agent_pause_ms,
-        ),
-        ms("  the same while nothing happens", outages.quiet_pause_ms),
-    ])
+
+    pub(crate) fn figures(self) -> Vec<Figure> {
+        let ms = |name, values| Figure::new(name, Unit::Milliseconds, values);
+        vec![
+            ms("VIP outage: its host dies", self.host_loss_ms)
+                .target(Target::ValueMax(HOST_LOSS_MS_MAX)),
+            ms("VIP outage: that host comes back", self.host_return_ms),
+            ms("VIP outage: its khad dies and starts", self.agent_ms).target(Target::ValueMax(0.0)),
+            Figure::new(
+                "  connections that failed meanwhile",
+                Unit::Count,
+                self.agent_failed,
+            ),
+            ms(
+                "  longest time between two connections",
+                self.agent_pause_ms,
+            ),
+            ms("  the same while nothing happens", self.quiet_pause_ms),
+        ]
+    }
 }
 
 /// The holder's agent dies and is started again; before it, as long a time without any event.
@@ -94,10 +99,10 @@ fn host(cluster: &Cluster, outages: &mut Outages) -> anyhow::Result<()> {
     let probe = start(cluster)?;
     await_connects(&probe);
     let killed_us = now_us();
-    cluster.lab().kill(&holder)?;
+    carried(cluster.lab().kill(&holder));
     await_connects(&probe);
     let back_us = now_us();
-    cluster.lab().start(&holder)?;
+    carried(cluster.lab().start(&holder));
     cluster.await_ready(HOSTS);
     await_connects(&probe);
     let over_us = now_us();
@@ -107,6 +112,14 @@ fn host(cluster: &Cluster, outages: &mut Outages) -> anyhow::Result<()> {
     outages.host_loss_ms.push(outage_ms(&loss));
     outages.host_return_ms.push(outage_ms(&comeback));
     Ok(())
+}
+
+/// A host that does not do what it is told is shown with all that is known of its cluster.
+#[track_caller]
+fn carried(told: Result<(), LabError>) {
+    if let Err(error) = told {
+        panic!("{error}");
+    }
 }
 
 /// `khactl lab probe` in the client.
