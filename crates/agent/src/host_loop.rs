@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::carry::Carrier;
+use crate::carry::{Carrier, beside_khad};
 use crate::node::{HostView, Node};
 use crate::observe::{Looked, Observer};
 use crate::time;
@@ -45,6 +45,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .wrapping_add(time::boot_ms()),
         rotated_ms: 0,
+        released_ms: None,
     };
     let stopping = agent.tasks.stopping();
     agent.tasks.spawn("host loop", async move {
@@ -76,6 +77,8 @@ struct HostLoop {
     spec: Option<(u64, Arc<ValidSpec>)>,
     jitter: u64,
     rotated_ms: u64,
+    /// When the khavip ended that was released last.
+    released_ms: Option<u64>,
 }
 
 impl HostLoop {
@@ -114,6 +117,8 @@ impl HostLoop {
             .observer
             .look(&self.agent, &mut self.vip, &looked)
             .await;
+        // K6: before the next one is started, which is planned below.
+        self.release_dead_khavip(&facts).await;
         let now_ms = time::boot_ms();
         let plan = plan_host(&Cx {
             spec: &spec,
@@ -205,6 +210,28 @@ impl HostLoop {
             }
         }
         self.node.host_view.send_replace(view);
+    }
+
+    /// The registry has waited for the process' end: that is the proof of death (K1).
+    async fn release_dead_khavip(&mut self, facts: &Facts) {
+        let ended = facts
+            .processes
+            .get(&ComponentName::Khavip)
+            .filter(|process| !process.running)
+            .and_then(|process| process.exit.as_ref());
+        let Some(exit) = ended.filter(|exit| self.released_ms != Some(exit.at_ms)) else {
+            return;
+        };
+        self.released_ms = Some(exit.at_ms);
+        let khavip = beside_khad("khavip");
+        match self
+            .vip
+            .release_dead(&khavip, &self.agent.config.run_dir)
+            .await
+        {
+            Ok(()) => tracing::info!(how = exit.how, "khavip ended; what it held was given up"),
+            Err(error) => tracing::warn!(%error, "what a dead khavip held was not given up"),
+        }
     }
 
     async fn tell_leader(&self, report: HostReport) {

@@ -24,6 +24,7 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Keeping {
     data: PathBuf,
+    run: PathBuf,
 }
 
 impl Keeping {
@@ -31,6 +32,7 @@ impl Keeping {
     pub fn new(config: &Config) -> Self {
         Self {
             data: config.data_dir.clone(),
+            run: config.run_dir.clone(),
         }
     }
 
@@ -43,6 +45,9 @@ impl Keeping {
     /// # Errors
     /// The file system's.
     pub async fn prepare(&self) -> Result<(), Refused> {
+        files::ensure_dir(&self.run, Attributes::mode(0o755))
+            .await
+            .map_err(|error| kept("make khactl's folders", &error))?;
         for (below, mode) in [
             ("", 0o711),
             ("state", 0o700),

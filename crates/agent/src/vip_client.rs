@@ -7,7 +7,9 @@ use khactl_plan::feed_digest;
 use khactl_proto::v1::{self, vip_client::VipClient as Client};
 use prost::Message;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -16,12 +18,17 @@ use crate::time;
 /// khavip answers from memory; one that takes longer is as good as away.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The one-shot sends a few datagrams and one netlink request.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A client of khavip's Unix socket.
 #[derive(Debug)]
 pub struct VipClient {
     channel: Channel,
     /// Digest that khavip gives for the last feed, and the plan's digest of the same.
     fed: Option<(Vec<u8>, String)>,
+    /// The last feed as it was sent: a dead khavip is released with it.
+    sent: Option<Vec<u8>>,
 }
 
 /// Why khavip was not fed.
@@ -47,7 +54,11 @@ impl VipClient {
         let channel = Endpoint::from_static("http://khavip")
             .connect_timeout(TIMEOUT)
             .connect_with_connector_lazy(connector);
-        Self { channel, fed: None }
+        Self {
+            channel,
+            fed: None,
+            sent: None,
+        }
     }
 
     /// Its status; `None`: it does not answer.
@@ -90,14 +101,45 @@ impl VipClient {
     /// A field does not convert, or khavip does not take it.
     pub async fn feed(&mut self, feed: &VipFeed, lease_key: &[u8]) -> Result<(), FeedError> {
         let request = request(feed, lease_key)?;
-        let digest =
-            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &request.encode_to_vec());
+        let encoded = request.encode_to_vec();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &encoded);
         Client::new(self.channel.clone())
             .feed(time::within(TIMEOUT, request))
             .await
             .map_err(|status| FeedError::Call(Box::new(status)))?;
         self.fed = Some((digest.as_ref().to_vec(), feed_digest(feed)));
+        self.sent = Some(encoded);
         Ok(())
+    }
+
+    /// Gives up, for a khavip that is proven dead, what it held: the address is removed and the
+    /// lease released, so that the others need not wait it out (LEASE.md, K1–K5). Without a
+    /// feed since this agent's start there is nothing to release with: the next khavip removes
+    /// the address at its start, and the lease runs out.
+    ///
+    /// # Errors
+    /// The one-shot could not be run, or it failed.
+    pub async fn release_dead(&self, khavip: &Path, run_dir: &Path) -> std::io::Result<()> {
+        let Some(feed) = &self.sent else {
+            return Ok(());
+        };
+        let mut child = tokio::process::Command::new(khavip)
+            .arg("release")
+            .arg("--run-dir")
+            .arg(run_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(feed).await?;
+        }
+        match tokio::time::timeout(RELEASE_TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(std::io::Error::other(format!("it ended with {status}"))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(std::io::Error::other("it did not end in time")),
+        }
     }
 }
 

@@ -240,6 +240,9 @@ impl ClusterState {
     fn add_token(&mut self, add: &AddToken, now_ms: i64) -> Result<u64, Refused> {
         self.tokens.retain(|_, t| t.expires_at_ms > now_ms);
         if self.tokens.len() >= TOKENS_MAX {
+            self.tokens.retain(|_, t| !t.revoked);
+        }
+        if self.tokens.len() >= TOKENS_MAX {
             return Err(Refused::new(
                 "KHA2017",
                 format!("there are {TOKENS_MAX} tokens, the most there can be"),

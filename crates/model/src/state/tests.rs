@@ -154,7 +154,7 @@ fn the_lease_changes_by_one_member_and_one_epoch() {
 #[test]
 fn a_late_report_of_a_host_does_not_take_its_etcd_vote_back() {
     let mut state = cluster();
-    let stage = |stage, started| {
+    let report = |stage, started| {
         Command::SetEtcdStage(SetEtcdStage {
             host_name: "cp1".into(),
             stage,
@@ -164,10 +164,10 @@ fn a_late_report_of_a_host_does_not_take_its_etcd_vote_back() {
         })
     };
     state
-        .apply(&entry(1, stage(EtcdStage::Voter, false)))
+        .apply(&entry(1, report(EtcdStage::Voter, false)))
         .unwrap();
     state
-        .apply(&entry(2, stage(EtcdStage::Learner, true)))
+        .apply(&entry(2, report(EtcdStage::Learner, true)))
         .unwrap();
     assert_eq!(state.hosts["cp1"].etcd.stage, EtcdStage::Voter);
     assert!(state.hosts["cp1"].etcd.started);
@@ -176,11 +176,11 @@ fn a_late_report_of_a_host_does_not_take_its_etcd_vote_back() {
 #[test]
 fn the_journal_keeps_what_is_finished_through_a_second_run() {
     let mut state = cluster();
-    let start = Command::StartOperation {
+    let begin = Command::StartOperation {
         kind: OperationKind::Init,
         host_name: "cp1".into(),
     };
-    let id = state.apply(&entry(1, start)).unwrap();
+    let id = state.apply(&entry(1, begin)).unwrap();
     let step = |name: &str, step_state| Command::RecordStep {
         operation: id,
         step: name.into(),

@@ -55,6 +55,29 @@ fn a_lone_host_takes_the_vip_serves_it_and_takes_it_off_on_sigterm() {
     assert_eq!(network.with_address(), Vec::<u64>::new());
 }
 
+/// Processor time of the process' first thread, which runs the control side, in kernel ticks.
+fn control_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).expect("stat");
+    let after_name = stat.rsplit(')').next().expect("fields");
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+    ticks(11) + ticks(12)
+}
+
+#[test]
+fn a_holder_with_nothing_to_do_rests() {
+    let mut network = alone("rest");
+    network.host(1).feed(feed_for(1, &[1]));
+    until("the VIP stands", || network.with_address() == [1]);
+    let pid = network.host(1).pid().expect("it runs");
+    // A control loop that never sleeps uses the processor in every window.
+    until("a window without work", || {
+        let before = control_ticks(pid);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        control_ticks(pid) == before
+    });
+}
+
 #[test]
 fn an_address_that_somebody_removed_comes_back() {
     let mut network = alone("back");
