@@ -203,9 +203,10 @@ impl LabHost {
             if UnixStream::connect(&socket).is_ok() {
                 return Ok(Some(()));
             }
-            // Until it is `khad`, its process is the shell above and then `setsid`.
+            // Until it is `khad`, its process is the shell above and then `setsid`, and while one
+            // becomes the other it has no name at all.
             let starts =
-                |process: &Process| ["khad", "sh", "setsid"].contains(&process.name.as_str());
+                |process: &Process| ["khad", "sh", "setsid", ""].contains(&process.name.as_str());
             if self.processes().iter().any(starts) {
                 Ok(None)
             } else {
