@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::keeping::Keeping;
 use crate::machine::ClusterMachine;
 use crate::member::Member;
-use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_host};
+use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_admin, require_host};
 use crate::node::{Node, raft_refused};
 use crate::refused::{Refused, chain};
 use crate::service::{admin::AdminService, enrol::EnrolService, peer::PeerService};
@@ -33,6 +33,9 @@ use crate::{cluster_loop, host_loop};
 
 /// How long an orderly end may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A request to join holds a certificate request and a few short texts.
+const ENROL_BYTES_MAX: usize = 64 * 1024;
 
 /// The agent of this host.
 #[derive(Debug)]
@@ -187,10 +190,25 @@ impl Agent {
             require_host(&request)?;
             Ok(request)
         };
+        let for_admins = |request: tonic::Request<()>| {
+            require_admin(&request)?;
+            Ok(request)
+        };
+        // Before a message is read: whoever has no certificate reaches `Enrol` alone, with
+        // small messages.
         let routes = Routes::new(InterceptedService::new(node.raft.service(), for_hosts))
-            .add_service(PeerServer::new(PeerService::new(Arc::clone(node))))
-            .add_service(EnrolServer::new(EnrolService::new(Arc::clone(node))))
-            .add_service(AdminServer::new(AdminService::new(Arc::clone(self))));
+            .add_service(InterceptedService::new(
+                PeerServer::new(PeerService::new(Arc::clone(node))),
+                for_hosts,
+            ))
+            .add_service(
+                EnrolServer::new(EnrolService::new(Arc::clone(node)))
+                    .max_decoding_message_size(ENROL_BYTES_MAX),
+            )
+            .add_service(InterceptedService::new(
+                AdminServer::new(AdminService::new(Arc::clone(self))),
+                for_admins,
+            ));
         let stopping = self.tasks.stopping();
         self.tasks.spawn("serve agents", async move {
             if let Err(error) = listener.serve(routes, stopping).await {

@@ -82,11 +82,15 @@ impl ClusterLoop {
         } else {
             None
         };
+        // etcd may have taken its time: everything else is read after it.
+        let state = self.node.state();
+        let status = self.node.raft.status().borrow().clone();
+        let now_ms = time::boot_ms();
         let reports = self.node.reports().aged(now_ms);
         let majority = fence_majority(&state, &reports);
         let (fence_majority_since_ms, leader_since_ms) = {
             let mut memory = self.node.reports();
-            memory.fenced(majority, now_ms);
+            memory.fenced(majority, (status.term, state.lease.epoch), now_ms);
             (
                 memory.fence_majority_since_ms(),
                 memory.leading_since_ms().unwrap_or(now_ms),

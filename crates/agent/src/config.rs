@@ -160,7 +160,8 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     })
 }
 
-fn is_dns_label(name: &str) -> bool {
+/// Whether a text can be a host's name.
+pub(crate) fn is_dns_label(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 63
         && !name.starts_with('-')

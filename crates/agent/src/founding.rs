@@ -56,9 +56,18 @@ impl Founding {
             .await
             .map_err(|error| disk(&error))?
             .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        // Only what belongs to the identity that stands beside it: between the two tries this
+        // host may have begun to join elsewhere.
+        let beside = agent.keeping.tls().await.ok().map(|tls| tls.ca_pem);
+        let ours = |left: &Self| {
+            left.authorities.iter().any(|a| {
+                a.name == issue::AGENT_AUTHORITY && Some(&a.certificate_pem) == beside.as_ref()
+            })
+        };
         if let Some(left) = left
             && left.host_name == host_name
             && left.address == address
+            && ours(&left)
         {
             return Ok(left);
         }

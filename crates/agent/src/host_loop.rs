@@ -5,6 +5,7 @@ use khactl_model::component::ComponentName;
 use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
 use khactl_model::spec::{ClusterSpec, ValidSpec};
 use khactl_model::status::Problem;
+use khactl_plan::effect::Effect;
 use khactl_plan::{Cx, HostPlan, Paths, plan_host};
 use khactl_proto::v1;
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ use crate::vip_client::VipClient;
 const UNSETTLED: Duration = Duration::from_millis(100);
 /// A settled host is looked at so often; reports to the leader keep this pace too.
 const SETTLED: Duration = Duration::from_secs(1);
+/// What effects brought about is looked at after so long; what never comes to rest turns no
+/// faster.
+const AFTER_EFFECTS: Duration = Duration::from_millis(20);
 /// A failed effect is tried again after so long.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Logs are looked at for rotation so often.
@@ -132,12 +136,24 @@ impl HostLoop {
         });
         let mut failures = Vec::new();
         let had_effects = !plan.effects.is_empty();
+        let mut files_fail = false;
+        let mut leaves_fail = false;
         for effect in plan.effects.clone() {
+            let file = matches!(
+                effect,
+                Effect::EnsureFolder { .. } | Effect::WriteFile { .. }
+            );
+            let leaf = matches!(effect, Effect::IssueCertificate { .. });
+            // A file may stand for one written before it, and a leader that did not answer will
+            // not answer the next one either. What is another component's goes on.
+            if (file && files_fail) || (leaf && leaves_fail) {
+                continue;
+            }
             if let Err(problem) = self.carrier.carry(effect, &mut self.vip).await {
                 tracing::warn!(code = problem.code, "{}", problem.text);
                 failures.push(problem);
-                // Later effects may build on this one.
-                break;
+                files_fail |= file;
+                leaves_fail |= leaf;
             }
         }
         let report = report(host.id, &facts, &plan, &failures);
@@ -158,7 +174,7 @@ impl HostLoop {
         self.rotate_logs(now_ms).await;
         let mut pause = match (failed, had_effects, settled) {
             (true, _, _) => AFTER_FAILURE,
-            (false, true, _) => Duration::ZERO,
+            (false, true, _) => AFTER_EFFECTS,
             (false, false, false) => UNSETTLED,
             (false, false, true) => SETTLED,
         };

@@ -2,7 +2,7 @@
 //! holds sealed. Only the leader signs for other hosts.
 
 use khactl_model::spec::{ClusterSpec, ValidSpec};
-use khactl_model::state::ClusterState;
+use khactl_model::state::{ClusterState, Role};
 use khactl_pki::{
     Authority, AuthorityName, CheckedRequest, Kubeconfig, LeafFacts, LeafKind, Pin, PkiError,
     SealingKey, Serial, Subject, profile,
@@ -133,6 +133,16 @@ pub fn sign(
         .hosts
         .get(host_name)
         .ok_or_else(|| Refused::new("KHA2020", &doing, "there is no such host", "let it join"))?;
+    let entitled = kind != LeafKind::AdminIdentity
+        && (host.role == Role::ControlPlane || kind.is_for_witness());
+    if !entitled {
+        return Err(Refused::new(
+            "KHA3049",
+            &doing,
+            format!("a {} host is not entitled to it", host.role.as_str()),
+            "nothing to do: no khad asks for it",
+        ));
+    }
     let spec = state
         .spec_yaml()
         .and_then(|yaml| ClusterSpec::parse(yaml).ok())

@@ -23,6 +23,13 @@ pub struct Member {
     pub contacts: Vec<Contact>,
 }
 
+impl Member {
+    /// Whether this host founded its cluster: it had nobody to ask.
+    pub fn is_founder(&self) -> bool {
+        self.host_id == 1 && self.contacts.is_empty()
+    }
+}
+
 /// Raft's times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -120,12 +120,23 @@ impl Node {
     /// Raft as this host sees it.
     pub fn raft_view(&self) -> RaftView {
         let status = self.raft.status().borrow().clone();
+        // A leader that was cut off is not told so: it knows by the silence of its quorum.
+        let lease = Duration::from_millis(self.member.raft.election_max_ms);
+        let leading = status.is_leader
+            && self
+                .raft
+                .last_quorum_acked()
+                .is_some_and(|age| age < lease * 2);
         RaftView {
-            leader: status.leader.as_ref().map(|p| p.id),
+            leader: status
+                .leader
+                .as_ref()
+                .map(|p| p.id)
+                .filter(|_| leading || !status.is_leader),
             term: status.term,
             voters: status.voters.iter().map(|p| p.id).collect(),
             learners: status.learners.iter().map(|p| p.id).collect(),
-            leading: status.is_leader,
+            leading,
         }
     }
 
@@ -149,6 +160,16 @@ impl Node {
     /// The state's refusal, or that no quorum answered.
     pub async fn propose(&self, actor: &str, command: Command) -> Result<u64, Refused> {
         let doing = "change the cluster's state";
+        // These do no harm when they are applied twice, so that an answer that was lost with a
+        // leader is asked for again.
+        let repeatable = matches!(
+            command,
+            Command::RecordStep { .. }
+                | Command::StartOperation { .. }
+                | Command::SetEtcdStage(_)
+                | Command::AdmitHost(_)
+                | Command::DropToken { .. }
+        );
         let bytes = entry::encode(&Entry {
             actor: actor.to_owned(),
             at_ms: time::wall_ms(),
@@ -180,7 +201,9 @@ impl Node {
             };
             match outcome {
                 Ok(answer) => break answer,
-                Err((true, _)) if !late => time::pause(Duration::from_millis(50)).await,
+                Err((untaken, _)) if !late && (untaken || repeatable) => {
+                    time::pause(Duration::from_millis(50)).await;
+                }
                 Err((_, refused)) => return Err(refused),
             }
         };

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 pub struct Reports {
     by_host: BTreeMap<u64, (HostReport, u64)>,
     leading_since_ms: Option<u64>,
-    fence_majority_since_ms: Option<u64>,
+    /// Which leadership's and epoch's majority, and since when.
+    fence_majority: Option<((u64, u64), u64)>,
 }
 
 impl Reports {
@@ -23,7 +24,7 @@ impl Reports {
         match (leads, self.leading_since_ms) {
             (true, None) => {
                 self.by_host.clear();
-                self.fence_majority_since_ms = None;
+                self.fence_majority = None;
                 self.leading_since_ms = Some(now_ms);
             }
             (false, Some(_)) => *self = Self::default(),
@@ -31,11 +32,12 @@ impl Reports {
         }
     }
 
-    /// Whether a majority reports the present epoch as its fence; remembers since when.
-    pub fn fenced(&mut self, majority: bool, now_ms: u64) {
-        self.fence_majority_since_ms = match (majority, self.fence_majority_since_ms) {
-            (true, None) => Some(now_ms),
-            (true, since) => since,
+    /// Whether a majority reports the present epoch as its fence; remembers since when. Another
+    /// term or epoch begins anew: what was seen before says nothing of it.
+    pub fn fenced(&mut self, majority: bool, (term, epoch): (u64, u64), now_ms: u64) {
+        self.fence_majority = match (majority, self.fence_majority) {
+            (true, Some((of, since))) if of == (term, epoch) => Some((of, since)),
+            (true, _) => Some(((term, epoch), now_ms)),
             (false, _) => None,
         };
     }
@@ -47,7 +49,7 @@ impl Reports {
 
     /// Since when a majority has reported the present epoch as its fence.
     pub fn fence_majority_since_ms(&self) -> Option<u64> {
-        self.fence_majority_since_ms
+        self.fence_majority.map(|(_, since)| since)
     }
 
     /// Every report with its age in milliseconds.
@@ -92,11 +94,16 @@ mod tests {
     fn the_fence_counts_from_when_the_majority_was_first_seen() {
         let mut reports = Reports::default();
         reports.lead(true, 0);
-        reports.fenced(true, 10);
-        reports.fenced(true, 20);
+        reports.fenced(true, (1, 1), 10);
+        reports.fenced(true, (1, 1), 20);
         assert_eq!(reports.fence_majority_since_ms(), Some(10));
-        reports.fenced(false, 30);
-        reports.fenced(true, 40);
+        reports.fenced(false, (1, 1), 30);
+        reports.fenced(true, (1, 1), 40);
         assert_eq!(reports.fence_majority_since_ms(), Some(40));
+        // The next epoch's majority, although "no majority" was never seen between.
+        reports.fenced(true, (1, 2), 50);
+        assert_eq!(reports.fence_majority_since_ms(), Some(50));
+        reports.fenced(true, (2, 2), 60);
+        assert_eq!(reports.fence_majority_since_ms(), Some(60));
     }
 }

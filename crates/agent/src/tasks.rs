@@ -27,6 +27,7 @@ impl Tasks {
     /// Starts a task. It must end soon after [`Tasks::stopping`] does.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let named = async move {
+            let _guard = EndOnPanic(name);
             task.await;
             name
         }
@@ -61,6 +62,19 @@ impl Tasks {
                 left = set.len(),
                 "tasks did not end in time and are dropped"
             );
+        }
+    }
+}
+
+/// A khad whose loop is gone looks alive and supervises nothing: better none, which whoever
+/// started it starts again.
+struct EndOnPanic(&'static str);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.0, "a task of khad panicked; khad ends");
+            std::process::exit(70);
         }
     }
 }

@@ -51,6 +51,14 @@ pub async fn run(
     let spec = parse(&request.spec_yaml, &request.file)?;
     let node = match agent.node() {
         Some(node) => {
+            // The first entry may be in the log and not applied yet.
+            if node.member.is_founder() {
+                node.raft
+                    .initialize(&me(&node))
+                    .await
+                    .map_err(|error| raft_refused("start consensus", &error))?;
+                node.barrier().await.map_err(|r| r.while_doing(DOING))?;
+            }
             may_resume(&node.state(), &node, &spec)?;
             Some(node)
         }
@@ -104,10 +112,14 @@ pub async fn run(
             let view = node.host_view.borrow();
             let vip = view.report.as_ref().and_then(|r| r.vip.as_ref());
             match vip {
-                Some(vip) if vip.holding && vip.backends.iter().any(|(_, healthy)| *healthy) => {
+                Some(vip)
+                    if vip.holder.is_some() && vip.backends.iter().any(|(_, healthy)| *healthy) =>
+                {
                     Ok(())
                 }
-                Some(vip) if vip.holding => Err("no apiserver behind it is healthy yet".into()),
+                Some(vip) if vip.holder.is_some() => {
+                    Err("no apiserver behind it is healthy yet".into())
+                }
                 Some(_) => Err("no host holds it yet".into()),
                 None => Err("khavip does not answer yet".into()),
             }
@@ -124,6 +136,15 @@ pub async fn run(
         .await
 }
 
+/// This host as a member of the agents' group.
+fn me(node: &Node) -> Peer {
+    Peer {
+        id: node.member.host_id,
+        address: std::net::SocketAddr::new(node.member.address, khactl_model::AGENT_PORT)
+            .to_string(),
+    }
+}
+
 fn at_port(address: &str, port: u16) -> String {
     if address.contains(':') {
         format!("[{address}]:{port}")
@@ -137,9 +158,6 @@ fn parse(text: &str, file: &str) -> Result<ValidSpec, Refused> {
 }
 
 fn may_resume(state: &ClusterState, node: &Node, spec: &ValidSpec) -> Result<(), Refused> {
-    let Some(cluster) = &state.cluster else {
-        return Ok(());
-    };
     let member = |name: &str| {
         Refused::new(
             "KHA2002",
@@ -147,6 +165,14 @@ fn may_resume(state: &ClusterState, node: &Node, spec: &ValidSpec) -> Result<(),
             format!("this host is already a member of cluster {name}"),
             "use `khactl status` to see it",
         )
+    };
+    let Some(cluster) = &state.cluster else {
+        // A host that was admitted and has not got the log yet is no founder.
+        return if node.member.is_founder() {
+            Ok(())
+        } else {
+            Err(member(&node.member.cluster_name))
+        };
     };
     let ours = state.operation_of(OperationKind::Init, &node.member.host_name);
     match ours {
@@ -209,12 +235,8 @@ async fn found(
         agent.keeping.keep_member(&member).await?;
         agent.start_member(member).await?
     };
-    let me = Peer {
-        id: node.member.host_id,
-        address: std::net::SocketAddr::new(address, khactl_model::AGENT_PORT).to_string(),
-    };
     node.raft
-        .initialize(&me)
+        .initialize(&me(&node))
         .await
         .map_err(|error| raft_refused("start consensus", &error))?;
     journal.finish("consensus").await?;

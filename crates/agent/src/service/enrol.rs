@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
+use crate::config::is_dns_label;
 use crate::issue;
 use crate::net;
 use crate::node::Node;
@@ -40,6 +41,14 @@ impl EnrolService {
                 "start khad with --advertise-address",
             )
         })?;
+        if !is_dns_label(&request.host_name) {
+            return Err(Refused::new(
+                "KHA2034",
+                DOING,
+                "the host's name is no DNS label",
+                "start khad there with --host-name NAME: lower-case letters, digits and hyphens",
+            ));
+        }
         // The token comes first: without it a caller learns nothing else.
         let state = self.node.state();
         let token_valid = state.tokens.get(&request.token_id).is_some_and(|token| {
@@ -188,7 +197,11 @@ impl Enrol for EnrolService {
         &self,
         request: Request<v1::AdmitRequest>,
     ) -> Result<Response<v1::AdmitResponse>, Status> {
-        if let Some(leader) = self.node.leader_address() {
+        // Passed on once: two agents that each take the other for the leader end it here.
+        let passed_on = matches!(net::identity(&request), net::Identity::Host { .. });
+        if let Some(leader) = self.node.leader_address()
+            && !passed_on
+        {
             let mut client = EnrolClient::new(self.node.peers.channel(leader));
             return client
                 .admit(time::within(Duration::from_secs(30), request.into_inner()))

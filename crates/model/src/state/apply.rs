@@ -71,6 +71,12 @@ impl ClusterState {
             Command::SetEtcdStage(set) => self.set_etcd_stage(set),
             Command::SetLease { epoch, members } => self.set_lease(*epoch, members),
             Command::StartOperation { kind, host_name } => {
+                // Two may begin the same at once, and one may ask twice.
+                if let Some((id, known)) = self.operation_of(*kind, host_name)
+                    && known.state == OperationState::Running
+                {
+                    return Ok(id);
+                }
                 let id = self.next_operation_id.max(1);
                 self.next_operation_id = id + 1;
                 while self.operations.len() >= OPERATIONS_MAX {
@@ -168,12 +174,12 @@ impl ClusterState {
             ));
         };
         if let Some(host) = self.hosts.get(&admit.host_name) {
-            // The same token with the same key is a resumption, not a second use.
-            let same = token
-                .used_by
-                .iter()
-                .any(|(name, pin)| *name == admit.host_name && *pin == admit.key_pin);
-            return if same && host.address == admit.address {
+            // The same key is a resumption, not a second use; with another token too, for the
+            // first one may have run out before the answer arrived.
+            let same = host.key_pin == admit.key_pin && host.address == admit.address;
+            return if same && token.revoked {
+                Err(token_refused(token, TokenFault::Revoked, &admit.host_name))
+            } else if same {
                 Ok(host.id)
             } else {
                 Err(Refused::new(
