@@ -9,6 +9,8 @@ use crate::wait::try_until;
 
 /// Where the client has its kubeconfig.
 pub(crate) const KUBECONFIG: &str = "/etc/khactl/kubeconfig";
+/// Where it has what kubectl creates.
+const MANIFEST: &str = "/etc/khactl/manifest.json";
 
 impl Cluster {
     /// Gives the client the kubeconfig that a member prints.
@@ -54,11 +56,10 @@ impl Cluster {
     /// took effect without an answer counts.
     #[track_caller]
     pub fn create(&self, manifest: &serde_json::Value) {
-        let path = "/etc/khactl/manifest.json";
-        self.write("client", path, &manifest.to_string());
+        self.write("client", MANIFEST, &manifest.to_string());
         let mut last = String::new();
         let taken = try_until(SOON, || {
-            let outcome = self.kubectl(&["create", "-f", path]);
+            let outcome = self.kubectl(&["create", "-f", MANIFEST]);
             last = outcome.to_string();
             (outcome.is_ok() || outcome.stderr.contains("AlreadyExists")).then_some(())
         });
@@ -72,12 +73,14 @@ impl Cluster {
     /// Writes a ConfigMap of this name through the VIP.
     #[track_caller]
     pub fn put(&self, name: &str) {
-        self.create(&serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": name},
-            "data": {"written": "through the VIP"},
-        }));
+        self.create(&config_map(name, "through the VIP"));
+    }
+
+    /// Tries once to write a ConfigMap of this name and text.
+    #[track_caller]
+    pub fn try_put(&self, name: &str, text: &str) -> Outcome {
+        self.write("client", MANIFEST, &config_map(name, text).to_string());
+        self.kubectl(&["create", "-f", MANIFEST])
     }
 
     /// Panics unless all these ConfigMaps can be read through the VIP.
@@ -92,4 +95,13 @@ impl Cluster {
             );
         }
     }
+}
+
+fn config_map(name: &str, text: &str) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"written": text},
+    })
 }

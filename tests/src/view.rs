@@ -88,36 +88,33 @@ impl Cluster {
         })
     }
 
-    /// Waits until all `hosts` hosts are ready, in the leader's eyes and in their own, and the VIP is on
-    /// the one host of which the leader says so. Their own, because the leader goes by the last report of
-    /// a host that has just come back.
+    /// Waits until all `hosts` hosts are ready, and the VIP is on the one host of which the leader says
+    /// so. The leader goes by each host's last report for some seconds: after a host was killed,
+    /// [`Cluster::await_silent`] comes first.
     #[track_caller]
     pub fn await_ready(&self, hosts: usize) {
-        let ready = until(&format!("all {hosts} hosts are ready"), LONG, || {
+        until(&format!("all {hosts} hosts are ready"), LONG, || {
             let status = self.leaders_status()?;
-            let ready: Vec<_> = status
+            let ready = status
                 .hosts
                 .iter()
                 .filter(|host| host.state == "ready")
-                .map(|host| host.name.clone())
-                .collect();
+                .count();
             let holder = status.vip.holder?;
-            let all = status.hosts.len() == hosts
-                && ready.len() == hosts
-                && self.holders() == [holder]
-                && ready.iter().all(|host| self.is_ready_in_its_own_eyes(host));
-            all.then_some(ready)
+            let all = status.hosts.len() == hosts && ready == hosts && self.holders() == [holder];
+            all.then_some(())
         });
-        self.step(&format!("ready: {}", ready.join(", ")));
+        self.step(&format!("all {hosts} hosts are ready"));
     }
 
-    fn is_ready_in_its_own_eyes(&self, host: &str) -> bool {
-        self.status(host).is_some_and(|status| {
-            status
-                .hosts
-                .iter()
-                .any(|own| own.name == host && own.state == "ready")
-        })
+    /// Waits until the leader has noticed that a host is silent.
+    #[track_caller]
+    pub fn await_silent(&self, host: &str) {
+        until(&format!("the status calls {host} silent"), SOON, || {
+            let status = self.leaders_status()?;
+            let found = status.hosts.into_iter().find(|found| found.name == host)?;
+            (found.state == "silent").then_some(())
+        });
     }
 
     /// The processes of a host's components, by program, as the machine numbers them.

@@ -226,11 +226,7 @@ fn the_leaders_host_dies(cluster: &Cluster) {
             .filter(|next| *next != leader)
     });
     cluster.step(&format!("{next} leads, {holder} holds the VIP"));
-    until("the status calls the dead host silent", SOON, || {
-        let status = cluster.leaders_status()?;
-        let dead = status.hosts.into_iter().find(|host| host.name == leader)?;
-        (dead.state == "silent").then_some(())
-    });
+    cluster.await_silent(&leader);
     start(cluster, &leader);
     cluster.await_ready(HOSTS);
     cluster.assert_there(&["first", "while-the-agent-is-dead", "without-the-leader"]);
@@ -253,6 +249,7 @@ fn any_other_host_dies(cluster: &Cluster) {
     kill(cluster, other);
     cluster.put("without-another");
     assert_ne!(&cluster.holder(), other, "a dead host holds the VIP");
+    cluster.await_silent(other);
     start(cluster, other);
     cluster.await_ready(HOSTS);
     cluster.assert_there(&["first", "without-the-leader", "without-another"]);

@@ -74,7 +74,13 @@ fn interrupt(cluster: &Cluster, host: &str, arguments: &[&str], step: &str) {
         }
         running.has_ended().then_some(false)
     });
-    assert!(met, "{}", running.wait(SOON));
+    if !met {
+        // When every step is met, a kill may come so late that the next one was complete already, and
+        // no more is told of it. A few steps are never that close to each other.
+        let outcome = running.wait(SOON);
+        assert!(soak() && outcome.is_ok(), "{outcome}");
+        return;
+    }
     let before = cluster.component_pids(host);
     cluster.kill_agent(host);
     running.kill();

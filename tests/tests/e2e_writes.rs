@@ -23,6 +23,7 @@ fn no_acknowledged_write_is_lost_over_random_host_kills() {
         }
         writer.await_writes(WRITES);
         assert_ne!(&cluster.holder(), host, "a dead host holds the VIP");
+        cluster.await_silent(host);
         if let Err(error) = lab_host.start() {
             panic!("{error}");
         }
