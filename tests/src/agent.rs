@@ -13,11 +13,9 @@ impl Cluster {
     #[track_caller]
     pub fn kill_agent(&self, host: &str) {
         let lab_host = self.host(host);
-        assert_eq!(
-            lab_host.signal("khad", Signal::KILL),
-            1,
-            "{host} runs one agent"
-        );
+        // More than one: a child between fork and exec is still named after its parent.
+        let killed = lab_host.signal("khad", Signal::KILL);
+        assert!(killed > 0, "{host} runs no agent");
         until(&format!("khad of {host} is dead"), SOON, || {
             lab_host.processes_named("khad").is_empty().then_some(())
         });
