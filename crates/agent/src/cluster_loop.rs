@@ -4,7 +4,7 @@
 use khactl_host::etcd::EtcdClient;
 use khactl_host::tls::{Alpn, TlsMaterial};
 use khactl_model::facts::EtcdMemberFact;
-use khactl_model::spec::{ClusterSpec, Mode};
+use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, EtcdStage, Host};
 use khactl_plan::effect::Effect;
 use khactl_plan::{ClusterCx, RaftFacts, fence_majority, plan_cluster};
@@ -25,6 +25,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// A change that was refused is tried again after so long. etcd refuses until every voter has
 /// been connected for 5 s, and a learner's promotion until it has caught up.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Between two turns at the least.
+const TURN_LEAST: Duration = Duration::from_millis(20);
 /// Of one call to etcd.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,16 +34,24 @@ const ETCD_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     let mut cluster = ClusterLoop {
         node: Arc::clone(node),
+        spec: None,
         etcd: None,
     };
     let stopping = agent.tasks.stopping();
     agent.tasks.spawn("cluster loop", async move {
         let run = async {
             loop {
-                let pause = cluster.turn().await;
+                let pause = match cluster.turn().await {
+                    Turn::Rest(pause) => pause,
+                    Turn::Failed => {
+                        // News come all the time; what was refused is not asked more often.
+                        time::pause(AFTER_FAILURE).await;
+                        continue;
+                    }
+                };
                 let _ = tokio::time::timeout(pause, cluster.node.cluster_changed.notified()).await;
                 // Reports come from every host; once in a while is enough to look at them.
-                time::pause(Duration::from_millis(20)).await;
+                time::pause(TURN_LEAST).await;
             }
         };
         tokio::select! {
@@ -51,14 +61,24 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     });
 }
 
+/// How a turn ended.
+enum Turn {
+    /// Look again at the next news, or after so long.
+    Rest(Duration),
+    /// A change was refused.
+    Failed,
+}
+
 struct ClusterLoop {
     node: Arc<Node>,
+    /// The spec in force, parsed once per revision.
+    spec: Option<(u64, Arc<ValidSpec>)>,
     /// With the members it asks.
     etcd: Option<(Vec<String>, EtcdClient)>,
 }
 
 impl ClusterLoop {
-    async fn turn(&mut self) -> Duration {
+    async fn turn(&mut self) -> Turn {
         let status = self.node.raft.status().borrow().clone();
         let now_ms = time::boot_ms();
         self.node.reports().lead(status.is_leader, now_ms);
@@ -68,14 +88,11 @@ impl ClusterLoop {
                 *view = LeaderView::default();
                 any
             });
-            return SETTLED;
+            return Turn::Rest(SETTLED);
         }
         let state = self.node.state();
-        let Some(spec) = state
-            .spec_yaml()
-            .and_then(|yaml| ClusterSpec::parse(yaml).ok())
-        else {
-            return CHANGING;
+        let Some(spec) = self.spec(&state) else {
+            return Turn::Rest(CHANGING);
         };
         let etcd_members = if spec.control_plane.mode == Mode::Managed && needs_etcd(&state) {
             self.etcd_members().await
@@ -114,6 +131,7 @@ impl ClusterLoop {
             now_ms,
         });
         let mut problems = plan.problems.clone();
+        let mut failed = false;
         let mut pause = if plan.effects.is_empty() {
             SETTLED
         } else {
@@ -129,7 +147,7 @@ impl ClusterLoop {
                 Err(refused) => {
                     tracing::info!(%refused, "a membership change waits");
                     problems.push(problem("", &refused));
-                    pause = AFTER_FAILURE;
+                    failed = true;
                     break;
                 }
             }
@@ -138,7 +156,23 @@ impl ClusterLoop {
             etcd_members,
             problems,
         });
-        pause
+        if failed {
+            Turn::Failed
+        } else {
+            Turn::Rest(pause)
+        }
+    }
+
+    fn spec(&mut self, state: &ClusterState) -> Option<Arc<ValidSpec>> {
+        let revision = state.specs.last()?;
+        if let Some((known, spec)) = &self.spec
+            && *known == revision.revision
+        {
+            return Some(Arc::clone(spec));
+        }
+        let spec = Arc::new(ClusterSpec::parse(&revision.yaml).ok()?);
+        self.spec = Some((revision.revision, Arc::clone(&spec)));
+        Some(spec)
     }
 
     fn peer(&self, host_id: u64) -> Result<Peer, Refused> {

@@ -5,6 +5,7 @@ use khactl_model::component::ComponentName;
 use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
 use khactl_model::spec::{ClusterSpec, ValidSpec};
 use khactl_model::status::Problem;
+use khactl_pki::{LeafFacts, LeafKind};
 use khactl_plan::effect::Effect;
 use khactl_plan::{Cx, HostPlan, Paths, plan_host};
 use khactl_proto::v1;
@@ -29,6 +30,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 const AFTER_EFFECTS: Duration = Duration::from_millis(20);
 /// A failed effect is tried again after so long.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// The end of the agent's own leaf is a problem for so long before: a third of its year, as
+/// long as the others' renewal would have.
+const AGENT_LEAF_WARNING_S: i64 = 120 * 24 * 3600;
 /// Logs are looked at for rotation so often.
 const ROTATE_EVERY_MS: u64 = 10_000;
 
@@ -50,6 +54,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
             .wrapping_add(time::boot_ms()),
         rotated_ms: 0,
         released_ms: None,
+        agent_leaf_s: None,
     };
     let stopping = agent.tasks.stopping();
     agent.tasks.spawn("host loop", async move {
@@ -83,10 +88,20 @@ struct HostLoop {
     rotated_ms: u64,
     /// When the khavip ended that was released last.
     released_ms: Option<u64>,
+    /// When the agent's own leaf ends, in seconds since the Unix epoch; read once, as it is used.
+    agent_leaf_s: Option<i64>,
 }
 
 impl HostLoop {
     async fn run(mut self) {
+        self.agent_leaf_s = self
+            .agent
+            .keeping
+            .tls()
+            .await
+            .ok()
+            .and_then(|tls| LeafFacts::from_pem(&tls.cert_pem).ok())
+            .map(|leaf| leaf.not_after_s);
         let mut processes = self.agent.processes.changes();
         loop {
             processes.borrow_and_update();
@@ -156,7 +171,8 @@ impl HostLoop {
                 leaves_fail |= leaf;
             }
         }
-        let report = report(host.id, &facts, &plan, &failures);
+        let mut report = report(host.id, &facts, &plan, &failures);
+        self.tell_of_agent_leaf(&host.name, &mut report);
         let settled = plan.components.iter().all(|(_, status)| {
             matches!(
                 status.state(),
@@ -226,6 +242,25 @@ impl HostLoop {
             }
         }
         self.node.host_view.send_replace(view);
+    }
+
+    /// The agent's own leaf is no component's: nothing plans it, so that its end is told early.
+    fn tell_of_agent_leaf(&self, host: &str, report: &mut HostReport) {
+        let Some(not_after_s) = self.agent_leaf_s else {
+            return;
+        };
+        report
+            .certificates
+            .insert(LeafKind::Agent.name().to_owned(), not_after_s);
+        if time::wall_ms() / 1000 > not_after_s - AGENT_LEAF_WARNING_S {
+            report.problems.push(Problem {
+                code: "KHA3063".into(),
+                host: host.to_owned(),
+                text: "the agent's own certificate ends soon, and the agents will refuse it then"
+                    .into(),
+                advice: "this version does not renew it: upgrade khad".into(),
+            });
+        }
     }
 
     /// The registry has waited for the process' end: that is the proof of death (K1).

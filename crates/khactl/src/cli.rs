@@ -274,7 +274,12 @@ pub struct LabUpArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 3)]
     pub hosts: usize,
     /// The bundle's folder [default: what `make kube` built]
-    #[arg(long, value_name = "DIR", env = "KHACTL_BUNDLE")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KHACTL_BUNDLE",
+        hide_env_values = true
+    )]
     pub bundle: Option<PathBuf>,
     /// Only boot the hosts: their agents stay idle
     #[arg(long)]
@@ -327,7 +332,12 @@ pub struct LabDemoArgs {
     #[command(flatten)]
     pub lab: LabName,
     /// The bundle's folder [default: what `make kube` built]
-    #[arg(long, value_name = "DIR", env = "KHACTL_BUNDLE")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KHACTL_BUNDLE",
+        hide_env_values = true
+    )]
     pub bundle: Option<PathBuf>,
     /// Take the lab down at the end
     #[arg(long)]

@@ -51,8 +51,9 @@ pub async fn run(
     let spec = parse(&request.spec_yaml, &request.file)?;
     let node = match agent.node() {
         Some(node) => {
-            // The first entry may be in the log and not applied yet.
-            if node.member.is_founder() {
+            // The first entry may be in the log and not applied yet. Once it is, the group may have
+            // grown, and is not to be founded again.
+            if node.member.is_founder() && node.state().cluster.is_none() {
                 node.raft
                     .initialize(&me(&node))
                     .await
