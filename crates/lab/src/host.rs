@@ -171,6 +171,13 @@ impl LabHost {
     /// Starts `khad` on a host that is on, if none runs; returns when it listens on its socket.
     /// One that has been signalled has to be gone first.
     pub fn start_agent(&self) -> Result<()> {
+        // What is there beside an agent is not the start of one.
+        let others: Vec<u32> = self
+            .processes()
+            .into_iter()
+            .filter(|process| process.name != "khad")
+            .map(|process| process.pid)
+            .collect();
         if self.processes_named("khad").is_empty() {
             let mut start = self.exec("sh")?;
             start
@@ -203,10 +210,9 @@ impl LabHost {
             if UnixStream::connect(&socket).is_ok() {
                 return Ok(Some(()));
             }
-            // Until it is `khad`, its process is the shell above and then `setsid`, and while one
-            // becomes the other it has no name at all.
-            let starts =
-                |process: &Process| ["khad", "sh", "setsid", ""].contains(&process.name.as_str());
+            // Until it is `khad`, its process has the names of what starts it, and for a moment
+            // none at all: it is known by not having been there before.
+            let starts = |process: &Process| !others.contains(&process.pid);
             if self.processes().iter().any(starts) {
                 Ok(None)
             } else {
