@@ -1,8 +1,8 @@
 //! Three members over loopback gRPC.
 
-#[path = "common/node.rs"]
+#[path = "group/node.rs"]
 mod node;
-#[path = "common/numbers.rs"]
+#[path = "group/numbers.rs"]
 mod numbers;
 
 use std::path::Path;

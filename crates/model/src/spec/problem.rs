@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Position;
 
-/// The stable number of a kind of problem; each has a page in `docs/errors/`.
+/// The stable number of a kind of problem; each has a row in `docs/errors.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
 pub enum Code {

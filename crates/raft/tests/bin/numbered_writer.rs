@@ -4,7 +4,7 @@
 //! from several tasks at once until it is killed, printing each number after it was
 //! acknowledged. `raft-numbered-writer list DIR` prints the numbers that DIR holds.
 
-#[path = "../common/numbers.rs"]
+#[path = "../group/numbers.rs"]
 mod numbers;
 
 use std::io::Write as _;

@@ -2,8 +2,8 @@
 
 mod full_disk;
 mod loop_disk;
-#[path = "../common/node.rs"]
+#[path = "../group/node.rs"]
 mod node;
-#[path = "../common/numbers.rs"]
+#[path = "../group/numbers.rs"]
 mod numbers;
 mod power_cut;
