@@ -72,6 +72,14 @@ fn status(snapshot: Snapshot) -> v1::VipStatusResponse {
                     realtime: lease.realtime,
                     locked: lease.locked,
                     fit,
+                    sent: lease.counters.sent,
+                    received: lease.counters.received,
+                    refused: lease.counters.refused,
+                    replayed: lease.counters.replayed,
+                    unsent: lease.counters.unsent,
+                    acquired: lease.counters.acquired,
+                    ended: lease.counters.ended,
+                    ..v1::VipLease::default()
                 }),
         ),
         addresses: snapshot
@@ -102,5 +110,6 @@ fn status(snapshot: Snapshot) -> v1::VipStatusResponse {
             .collect(),
         connections: snapshot.balancer.connections,
         problems: snapshot.problems,
+        gate: None,
     }
 }
