@@ -99,6 +99,12 @@ impl ClusterState {
         self.specs.last().map(|s| s.yaml.as_str())
     }
 
+    /// Whether khactl runs the cluster's etcd and control plane: the cluster was made with an authority for
+    /// etcd. In external mode it was not, and hosts have no members.
+    pub fn runs_etcd(&self) -> bool {
+        self.authorities.contains_key("etcd")
+    }
+
     /// The host with that id.
     pub fn host_by_id(&self, id: u64) -> Option<&Host> {
         self.hosts.values().find(|h| h.id == id)

@@ -159,7 +159,8 @@ pub struct HealthSpec {
     pub scheme: HealthScheme,
     /// The path that answers 200 while the backend is ready; begins with a slash.
     pub path: String,
-    /// The authority of the backends' certificates as an absolute path; empty for the cluster's own.
+    /// The authority of the backends' certificates: an absolute path on every host. Empty: the cluster's own in
+    /// managed mode; in external mode certificates are not judged.
     pub ca_file: String,
     /// Milliseconds between two probes of one backend.
     pub period_ms: u32,
@@ -245,7 +246,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalSpec {
-    /// The API servers; empty for every host's own address and API port.
+    /// The API servers; empty for every control-plane host's own address and API port.
     pub backends: Vec<SocketAddr>,
 }
 

@@ -254,7 +254,11 @@ impl Check<'_> {
                 let message = format!(
                     "port {port} is taken: something listens on {listener}, that is on every address"
                 );
-                let cure = "Stop it, bind it to the host's own address, or take another port.";
+                let cure = if managed {
+                    "Stop it, bind it to the host's own address, or take another port."
+                } else {
+                    "If that is the API server, as kubeadm sets it up, give the balancer a port of its own, for example 8443."
+                };
                 self.problem(path, Code::PortTaken, message, cure);
             }
         }

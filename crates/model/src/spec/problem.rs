@@ -28,7 +28,7 @@ pub enum Code {
     UnusableVip,
     /// KHA1009: two VIPs of one family.
     TwoVipsPerFamily,
-    /// KHA1010: networks that overlap, or that do not go together.
+    /// KHA1010: pods' and services' networks that overlap, or that do not go together.
     NetworkConflict,
     /// KHA1011: a port that something else has.
     PortConflict,
@@ -38,6 +38,10 @@ pub enum Code {
     TimingOrder,
     /// KHA1014: a field that the mode has no place for.
     ModeConflict,
+    /// KHA1015: the network of a VIP overlaps the pods' or the services' network.
+    VipInsideClusterNetwork,
+    /// KHA1016: a backend that leads back to the balancer itself.
+    BackendIsBalancer,
     /// KHA1020: the VIP is an address that this host has already.
     VipIsHostAddress,
     /// KHA1021: the VIP lies in no network of the interface.
@@ -54,7 +58,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation's completeness test.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Syntax,
         Self::UnknownField,
         Self::Malformed,
@@ -69,6 +73,8 @@ impl Code {
         Self::Exclusive,
         Self::TimingOrder,
         Self::ModeConflict,
+        Self::VipInsideClusterNetwork,
+        Self::BackendIsBalancer,
         Self::VipIsHostAddress,
         Self::VipOutsideNetwork,
         Self::InterfaceMissing,
@@ -94,6 +100,8 @@ impl Code {
             Self::Exclusive => 1012,
             Self::TimingOrder => 1013,
             Self::ModeConflict => 1014,
+            Self::VipInsideClusterNetwork => 1015,
+            Self::BackendIsBalancer => 1016,
             Self::VipIsHostAddress => 1020,
             Self::VipOutsideNetwork => 1021,
             Self::InterfaceMissing => 1022,

@@ -45,14 +45,23 @@ fn cluster(r: &mut Reader, root: Option<&Node>) -> ClusterSpec {
         "spec",
         &["vip", "balancer", "raft", "controlPlane", "network"],
     );
-    ClusterSpec {
+    let read = ClusterSpec {
         name: name.unwrap_or_default(),
         vip: vip(r, &spec),
         balancer: balancer(r, &spec),
         raft: raft(r, &spec),
         control_plane: control_plane(r, &spec),
         network: network(r, &spec),
+    };
+    if read.control_plane.mode == Mode::External && spec.has("network") {
+        r.problem(
+            &spec.path("network"),
+            Code::ModeConflict,
+            "network is given, and mode is external: something else chose the cluster's networks",
+            "Remove it: khactl has no use for it here.",
+        );
     }
+    read
 }
 
 /// A field that says what kind of document this is.

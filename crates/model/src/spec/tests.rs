@@ -170,8 +170,35 @@ fn a_file_with_nothing_in_it_is_told_what_it_lacks() {
 #[test]
 fn an_external_control_plane_refuses_what_it_would_ignore() {
     let text = EXTERNAL.replace("mode: external", "mode: external\n    bundle: /opt/b\n    kubernetesVersion: v1.20.2\n    etcd: {}\n    scheduler: {extraArgs: {v: 2}}\n    apiServer: {extraSans: [a.b]}");
-    let text = text.replace("10.77.0.11:6443", "10.77.0.100:6443");
+    let text =
+        text.replace("10.77.0.11:6443", "10.77.0.100:6443") + "  network: {podCidr: 10.1.0.0/16}\n";
     insta::assert_snapshot!(refused(&text));
+}
+
+#[test]
+fn an_external_control_plane_takes_a_port_for_all_hosts_or_a_list_of_backends() {
+    let every = EXTERNAL.replace(
+        "external: {backends: ['10.77.0.11:6443', '[fd77::11]:6443']}",
+        "apiServer: {port: 16443}",
+    );
+    assert_eq!(valid(&every).control_plane.api_server.port, 16443);
+    let both = EXTERNAL.replace(
+        "mode: external",
+        "mode: external\n    apiServer: {port: 16443}",
+    );
+    assert_eq!(codes(&both), [1012]);
+    let itself = EXTERNAL.replace("10.77.0.11:6443", "127.0.0.1:7443");
+    assert_eq!(codes(&itself), [1016]);
+    valid(&EXTERNAL.replace("10.77.0.11:6443", "127.0.0.1:6443"));
+}
+
+#[test]
+fn a_managed_control_plane_refuses_the_backends_of_an_external_one() {
+    let text = SMALLEST.replace(
+        "controlPlane:",
+        "controlPlane:\n    external: {backends: ['10.77.0.11:6443']}",
+    );
+    assert_eq!(codes(&text), [1014]);
 }
 
 #[test]
@@ -247,6 +274,15 @@ fn one_mistake_gives_one_message() {
         ("  balancer: {port: 2379}\n", 1011),
         ("  balancer: {health: {path: readyz}}\n", 1003),
         ("  balancer: {health: {fall: 20, periodMs: 5000}}\n", 1007),
+        (
+            "  balancer: {health: {scheme: http, caFile: /etc/ca.crt}}\n",
+            1012,
+        ),
+        ("  balancer: {health: {caFile: ca.crt}}\n", 1003),
+        (
+            "  network: {podCidr: 10.64.0.0/16, serviceCidr: 10.77.0.0/16}\n",
+            1015,
+        ),
         ("  balancer: 6443\n", 1003),
         ("  network: {podCidr: 10.244.0.0/26}\n", 1007),
         (
@@ -262,7 +298,7 @@ fn one_mistake_gives_one_message() {
     ] {
         let text = with(lines);
         let expected = if lines.contains("10.0.0.0/8") {
-            vec![1010, 1007]
+            vec![1015, 1007]
         } else {
             vec![code]
         };
@@ -341,6 +377,12 @@ fn a_host_says_what_it_cannot_carry() {
     };
     assert_eq!(on_host(SMALLEST, &taken), [1025]);
     assert_eq!(on_host(EXTERNAL, &taken), [0; 0], "7443 is free");
+    let same = EXTERNAL.replace("port: 7443", "port: 6443");
+    assert_eq!(
+        on_host(&same, &taken),
+        [1025],
+        "as kubeadm's API server has it"
+    );
 }
 
 #[test]

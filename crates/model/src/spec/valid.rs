@@ -5,7 +5,8 @@ use std::ops::Deref;
 use serde::{Serialize, Serializer};
 
 use super::cluster::{
-    API_VERSION, BalancerSpec, ClusterSpec, ControlPlaneSpec, KIND, NetworkSpec, RaftSpec, VipSpec,
+    API_VERSION, BalancerSpec, ClusterSpec, ControlPlaneSpec, KIND, Mode, NetworkSpec, RaftSpec,
+    VipSpec,
 };
 use super::position::Positions;
 use super::problem::SpecProblems;
@@ -77,7 +78,7 @@ impl Serialize for ValidSpec {
                 balancer,
                 raft,
                 control_plane,
-                network,
+                network: (control_plane.mode == Mode::Managed).then_some(network),
             },
         }
         .serialize(serializer)
@@ -105,5 +106,7 @@ struct Body<'a> {
     balancer: &'a BalancerSpec,
     raft: &'a RaftSpec,
     control_plane: &'a ControlPlaneSpec,
-    network: &'a NetworkSpec,
+    /// None where it is refused: in external mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<&'a NetworkSpec>,
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::cluster::{ClusterSpec, Mode};
+use super::cluster::{API_PORT, ClusterSpec, HealthScheme, Mode};
 use super::fields::Reader;
 use super::problem::Code;
 use super::{AddressPrefix, Interface};
@@ -182,7 +182,20 @@ fn ports(spec: &ClusterSpec, r: &mut Reader) {
 fn health(spec: &ClusterSpec, r: &mut Reader) {
     /// A backend that stays up longer than this after it fell is no longer taken out by its probes in time.
     const DETECTION_MS_MAX: u64 = 60_000;
+    const CA_FILE: &str = "spec.balancer.health.caFile";
     let health = &spec.balancer.health;
+    if health.scheme == HealthScheme::Http && !health.ca_file.is_empty() {
+        problem(
+            r,
+            [CA_FILE, "spec.balancer.health.scheme"],
+            Code::Exclusive,
+            format!(
+                "{} is given, and scheme is http, which shows no certificate",
+                health.ca_file
+            ),
+            "Remove it, or write scheme: https.".to_owned(),
+        );
+    }
     let paths = ["spec.balancer.health.fall", "spec.balancer.health.periodMs"];
     let detection_ms = u64::from(health.fall) * u64::from(health.period_ms.max(health.timeout_ms));
     if detection_ms > DETECTION_MS_MAX {
@@ -230,7 +243,7 @@ fn raft(spec: &ClusterSpec, r: &mut Reader) {
     }
 }
 
-/// In external mode the cluster's networks are somebody else's, and these fields are not in force.
+/// In external mode the cluster's networks are somebody else's, and these fields are refused.
 fn networks(spec: &ClusterSpec, r: &mut Reader) {
     const PODS: &str = "spec.network.podCidr";
     const SERVICES: &str = "spec.network.serviceCidr";
@@ -259,7 +272,7 @@ fn networks(spec: &ClusterSpec, r: &mut Reader) {
                 problem(
                     r,
                     [&vip_path, path],
-                    Code::NetworkConflict,
+                    Code::VipInsideClusterNetwork,
                     format!("the network of {vip} overlaps the {whose} network {network} ({path})"),
                     "The hosts' network must share no address with the cluster's own networks: move one of the two."
                         .to_owned(),
@@ -332,10 +345,29 @@ fn backends(spec: &ClusterSpec, r: &mut Reader) {
             problem(
                 r,
                 [&path, &path],
-                Code::Duplicate,
+                Code::BackendIsBalancer,
                 format!("{backend} is on the VIP {vip} itself: the balancer would call itself"),
                 "Write the hosts' own addresses.".to_owned(),
             );
         }
+        if backend.ip().is_loopback() && backend.port() == spec.balancer.port {
+            problem(
+                r,
+                [&path, "spec.balancer.port"],
+                Code::BackendIsBalancer,
+                format!("the balancer itself listens on {backend}: it would call itself"),
+                "Write the hosts' own addresses.".to_owned(),
+            );
+        }
+    }
+    let port = spec.control_plane.api_server.port;
+    if !external.backends.is_empty() && port != API_PORT {
+        problem(
+            r,
+            ["spec.controlPlane.apiServer.port", LIST],
+            Code::Exclusive,
+            format!("port is {port}, and {LIST} says the port of each API server"),
+            "Keep one of the two.".to_owned(),
+        );
     }
 }

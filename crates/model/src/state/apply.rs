@@ -142,6 +142,11 @@ impl ClusterState {
         }
         let id = 1;
         self.next_host_id = 2;
+        let stage = if self.runs_etcd() {
+            EtcdStage::Voter
+        } else {
+            EtcdStage::Absent
+        };
         let mut host = Host {
             id,
             name: create.host_name.clone(),
@@ -149,14 +154,16 @@ impl ClusterState {
             role: Role::ControlPlane,
             key_pin: create.key_pin.clone(),
             etcd: EtcdMember {
-                stage: EtcdStage::Voter,
+                stage,
                 member_id: 0,
                 initial_cluster: String::new(),
                 started: false,
             },
             admitted_at_ms: entry.at_ms,
         };
-        host.etcd.initial_cluster = format!("{}={}", host.name, host.etcd_peer_url());
+        if stage == EtcdStage::Voter {
+            host.etcd.initial_cluster = format!("{}={}", host.name, host.etcd_peer_url());
+        }
         self.hosts.insert(create.host_name.clone(), host);
         self.lease = LeaseMembership {
             epoch: 1,

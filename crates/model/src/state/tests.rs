@@ -137,6 +137,40 @@ fn a_second_cluster_is_refused() {
 }
 
 #[test]
+fn the_first_host_has_an_etcd_member_if_the_cluster_has_an_authority_for_it() {
+    let founded = |authority: &str| {
+        let mut state = ClusterState::default();
+        state
+            .apply(&entry(
+                0,
+                Command::CreateCluster(CreateCluster {
+                    id: "00".into(),
+                    name: "prod".into(),
+                    spec_yaml: "spec".into(),
+                    host_name: "cp1".into(),
+                    address: "10.77.0.11".parse().unwrap(),
+                    key_pin: "pin1".into(),
+                    authorities: vec![SealedAuthority {
+                        name: authority.into(),
+                        certificate_pem: String::new(),
+                        sealed_key: Vec::new(),
+                    }],
+                    secrets: Vec::new(),
+                }),
+            ))
+            .unwrap();
+        state
+    };
+    let managed = founded("etcd");
+    assert!(managed.runs_etcd());
+    assert_eq!(managed.hosts["cp1"].etcd.stage, EtcdStage::Voter);
+    let external = founded("khactl-ca");
+    assert!(!external.runs_etcd());
+    assert_eq!(external.hosts["cp1"].etcd.stage, EtcdStage::Absent);
+    assert_eq!(external.lease.members, [1]);
+}
+
+#[test]
 fn the_lease_changes_by_one_member_and_one_epoch() {
     let mut state = cluster();
     let set = |epoch, members: &[u64]| Command::SetLease {
