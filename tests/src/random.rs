@@ -1,6 +1,8 @@
 //! Random choices that can be made again from their seed.
 
-use khactl_lab::measure::now_us;
+use std::time::Duration;
+
+use khactl_lab::measure::{micros, now_us};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to choose hosts.
 #[derive(Debug, Clone)]
@@ -32,6 +34,12 @@ impl Random {
         &among[index]
     }
 
+    /// A time shorter than this one, to the microsecond.
+    pub fn below(&mut self, limit: Duration) -> Duration {
+        let limit_us = micros(limit).max(1);
+        Duration::from_micros(self.next() % limit_us)
+    }
+
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -55,5 +63,15 @@ mod tests {
         };
         assert_eq!(choices(7), choices(7));
         assert!((1..=3).all(|number| choices(7).contains(&number)));
+    }
+
+    #[test]
+    fn times_are_spread_over_the_whole_length_and_stay_below_it() {
+        let mut random = Random { state: 7 };
+        let limit = Duration::from_millis(100);
+        let times: Vec<_> = (0..200).map(|_| random.below(limit)).collect();
+        assert!(times.iter().all(|time| *time < limit));
+        assert!(times.iter().any(|time| *time < limit / 10));
+        assert!(times.iter().any(|time| *time > limit / 10 * 9));
     }
 }

@@ -1,6 +1,7 @@
 //! One measured thing: its values over all rounds, those of the same by hand where there is such
 //! a thing, and what it is meant to be. Pure.
 
+use khactl_tests::Series;
 use serde::Serialize;
 
 /// What the values are counted in.
@@ -44,31 +45,6 @@ pub(crate) enum Target {
     RatioMax(f64),
     /// The worst value is at most this.
     ValueMax(f64),
-}
-
-/// The values of one side.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Series {
-    pub(crate) median: f64,
-    pub(crate) worst: f64,
-    /// In the order in which they were measured.
-    pub(crate) values: Vec<f64>,
-}
-
-impl Series {
-    /// None without a value. Of everything measured here the greatest value is the worst.
-    fn new(values: Vec<f64>) -> Option<Self> {
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let worst = *sorted.last()?;
-        let upper = sorted[sorted.len() / 2];
-        let lower = sorted[(sorted.len() - 1) / 2];
-        Some(Self {
-            median: f64::midpoint(lower, upper),
-            worst,
-            values,
-        })
-    }
 }
 
 /// A row of the report.
@@ -123,16 +99,6 @@ impl Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn median_is_the_middle_value_or_between_the_two_in_the_middle() {
-        let close = |left: f64, right: f64| (left - right).abs() < 1e-9;
-        let odd = Series::new(vec![9.0, 1.0, 4.0]).unwrap();
-        assert!(close(odd.median, 4.0) && close(odd.worst, 9.0));
-        let even = Series::new(vec![9.0, 1.0, 4.0, 2.0]).unwrap();
-        assert!(close(even.median, 3.0));
-        assert_eq!(Series::new(vec![]), None);
-    }
 
     #[test]
     fn a_ratio_is_judged_by_medians_and_a_value_by_the_worst() {

@@ -9,7 +9,6 @@ mod figure;
 mod forming;
 mod https;
 mod idle;
-mod machine;
 mod milestone;
 mod outage;
 mod recipe;
@@ -21,10 +20,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, ValueEnum};
-use khactl_tests::Cluster;
+use khactl_tests::{Cluster, Machine};
 
 use forming::Forming;
-use machine::Machine;
 use outage::Outages;
 use report::Report;
 

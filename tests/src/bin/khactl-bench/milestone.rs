@@ -1,9 +1,7 @@
 //! When a condition first held: looked at from a thread of its own, inside a lab host's network where
 //! it is about the network.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,8 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use khactl_lab::LabHost;
 use khactl_lab::measure::{micros, now_us};
-use khactl_tests::LONG;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use khactl_tests::{HostNetwork, LONG};
 use rustls::ClientConfig;
 
 use crate::https::{http_ok, https_ok, trust};
@@ -82,11 +79,10 @@ impl Milestone {
         inside: Option<&LabHost>,
         mut holds: impl FnMut() -> bool + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let network = inside.map(network_of).transpose()?;
+        let network = inside.map(HostNetwork::of).transpose()?;
         let looking = thread::spawn(move || {
             if let Some(network) = network {
-                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-                    .context("cannot look from inside a lab host")?;
+                network.enter()?;
             }
             let end_us = now_us() + micros(LONG);
             loop {
@@ -124,13 +120,6 @@ pub(crate) fn authorities_of(host: &LabHost) -> PathBuf {
 
 fn says(log: &Path, words: &str) -> bool {
     std::fs::read(log).is_ok_and(|text| String::from_utf8_lossy(&text).contains(words))
-}
-
-fn network_of(host: &LabHost) -> anyhow::Result<File> {
-    // `/proc/PID/root`, of the host's first process.
-    let root = host.root_dir()?;
-    let namespace = root.with_file_name("ns").join("net");
-    File::open(&namespace).with_context(|| format!("cannot open {}", namespace.display()))
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use anyhow::Context;
+use khactl_tests::{Machine, Series};
 use serde::Serialize;
 
-use crate::figure::{Figure, Series, Target, Unit};
-use crate::machine::Machine;
+use crate::figure::{Figure, Target, Unit};
 
 const HEADER: [&str; 7] = [
     "WHAT", "KHACTL", "WORST", "BY HAND", "WORST", "RATIO", "TARGET",

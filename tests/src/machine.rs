@@ -4,11 +4,11 @@ use std::fmt;
 use std::fs;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a reader needs to compare the figures with others.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Machine {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Machine {
     cores: usize,
     processor: String,
     memory_gib: u64,
@@ -18,7 +18,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn read() -> Self {
+    /// This one, now.
+    pub fn read() -> Self {
         let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Self {
             cores: thread::available_parallelism().map_or(0, usize::from),
