@@ -23,8 +23,20 @@ pub struct Facts {
     pub etcd_members: Option<Vec<EtcdMemberFact>>,
     /// khavip's own status; `None`: it did not answer.
     pub vip: Option<VipFact>,
+    /// The file of `balancer.health.caFile`; `None`: the spec names none.
+    #[serde(default)]
+    pub health_ca: Option<HealthCaFact>,
     /// A linearizable read of the cluster state has succeeded since this boot (LEASE.md, A8).
     pub confirmed: bool,
+}
+
+/// The authorities in `balancer.health.caFile` as this host has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCaFact {
+    /// The certificates as they were when the file was last good; empty if it never was since the agent started.
+    pub pem: String,
+    /// Why the file is of no use now; empty if it is good.
+    pub wrong: String,
 }
 
 /// A file as it is on the disk.

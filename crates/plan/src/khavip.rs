@@ -4,12 +4,14 @@
 mod feed;
 
 use khactl_model::component::ComponentName;
+use khactl_model::status::Problem;
 
 use crate::component::{Component, Plan, Status};
 use crate::cx::Cx;
 use crate::digest::feed_digest;
 use crate::effect::{Effect, ProcessSpec};
 use crate::host_plan::hold;
+use crate::problem;
 use crate::process;
 
 pub use feed::vip_feed;
@@ -32,6 +34,7 @@ impl Component for Khavip {
 
     fn plan(&self, cx: &Cx<'_>) -> Plan {
         let mut plan = process::keep(cx, spec(cx));
+        plan.problems.extend(unusable_authorities(cx));
         let settled = cx.runs(ComponentName::Khavip) && plan.effects.is_empty();
         if !settled {
             return plan;
@@ -51,6 +54,29 @@ impl Component for Khavip {
         }
         plan
     }
+}
+
+/// What is wrong with the file of `balancer.health.caFile`.
+fn unusable_authorities(cx: &Cx<'_>) -> Option<Problem> {
+    let ca = cx
+        .facts
+        .health_ca
+        .as_ref()
+        .filter(|ca| !ca.wrong.is_empty())?;
+    let without = if ca.pem.is_empty() {
+        "no backend passes its check on this host"
+    } else {
+        "backends are judged by what was in it before"
+    };
+    Some(Problem {
+        code: problem::HEALTH_CA_UNUSABLE.to_owned(),
+        host: cx.host.name.clone(),
+        text: format!("balancer.health.caFile: {}; {without}", ca.wrong),
+        advice: format!(
+            "put the authority of the API servers' certificates, as PEM, to {} on this host",
+            cx.spec.balancer.health.ca_file
+        ),
+    })
 }
 
 fn spec(cx: &Cx<'_>) -> ProcessSpec {

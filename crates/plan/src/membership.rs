@@ -11,6 +11,7 @@
 
 mod cx;
 mod etcd;
+mod external;
 mod lease;
 mod raft;
 
@@ -68,6 +69,7 @@ pub fn plan_cluster(cx: &ClusterCx<'_>) -> Plan {
 
 fn problems(cx: &ClusterCx<'_>) -> Vec<Problem> {
     let mut problems = etcd::problems(cx);
+    problems.extend(external::problems(cx));
     let hosts = cx.state.hosts.len();
     if hosts > 0 && hosts.is_multiple_of(2) {
         let loses = (hosts - 1) / 2;

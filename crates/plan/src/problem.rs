@@ -12,3 +12,7 @@ pub const ETCD_MEMBER_UNKNOWN: &str = "KHA3104";
 pub const ETCD_MEMBER_FOREIGN: &str = "KHA3105";
 /// A certificate of this host has ended.
 pub const CERTIFICATE_ENDED: &str = "KHA3106";
+/// The file of `balancer.health.caFile` cannot be read on a host, or holds no certificate.
+pub const HEALTH_CA_UNUSABLE: &str = "KHA3107";
+/// An API server that something else runs does not pass the balancers' checks.
+pub const BACKEND_UNHEALTHY: &str = "KHA3108";

@@ -8,6 +8,10 @@ use std::net::SocketAddr;
 use crate::cx::Cx;
 use crate::effect::{Backend, Health, LeaseMember, VipFeed};
 
+/// Told where a file with authorities was asked for and none could ever be read: no backend passes its check
+/// then, and this host does not take the VIP.
+const NO_AUTHORITIES: &str = "# the file could not be read\n";
+
 /// The whole desired state of this host's khavip.
 pub fn vip_feed(cx: &Cx<'_>) -> VipFeed {
     let spec = cx.spec;
@@ -94,13 +98,20 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
 
 fn health(cx: &Cx<'_>) -> Health {
     let health = &cx.spec.balancer.health;
-    let ca_pem = if cx.managed() {
+    let ca_pem = if !health.ca_file.is_empty() {
+        cx.facts
+            .health_ca
+            .as_ref()
+            .map(|ca| ca.pem.clone())
+            .filter(|pem| !pem.is_empty())
+            .unwrap_or_else(|| NO_AUTHORITIES.to_owned())
+    } else if cx.managed() {
         cx.state
             .authorities
             .get("kubernetes")
             .map_or_else(String::new, |authority| authority.certificate_pem.clone())
     } else {
-        // Another's authority is not in our state.
+        // Another's authority is not in our state; empty, it means that nothing is judged.
         String::new()
     };
     Health {

@@ -9,7 +9,7 @@ use khactl_model::facts::{
     ComponentReport, EtcdMemberFact, ExitFact, Facts, FileFact, HostReport, LeafFact, ProbeFact,
     ProcessFact, VipFact,
 };
-use khactl_model::spec::{ClusterSpec, ValidSpec};
+use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Host, Role};
 use khactl_plan::effect::{Content, Effect};
 use khactl_plan::{
@@ -82,9 +82,12 @@ impl FakeCluster {
             host_name: "cp1".to_owned(),
             address: address(1),
             key_pin: "pin-cp1".to_owned(),
-            authorities: ["khactl-ca", "kubernetes", "front-proxy", "etcd"]
-                .map(authority)
-                .into(),
+            authorities: match cluster.spec.control_plane.mode {
+                Mode::Managed => ["khactl-ca", "kubernetes", "front-proxy", "etcd"]
+                    .map(authority)
+                    .into(),
+                Mode::External => vec![authority("khactl-ca")],
+            },
             secrets: vec![SealedSecret {
                 name: "service-account".to_owned(),
                 sealed: vec![2],

@@ -68,29 +68,6 @@ fn a_witness_votes_and_runs_no_kubernetes() {
 }
 
 #[test]
-fn an_external_control_plane_gets_khavip_and_nothing_else() {
-    let text = "apiVersion: khactl.io/v1alpha1\n\
-                kind: Cluster\n\
-                metadata: {name: prod}\n\
-                spec:\n\
-                \x20 vip: {addresses: [10.77.0.100/24]}\n\
-                \x20 balancer: {port: 8443}\n\
-                \x20 controlPlane: {mode: external}\n";
-    let mut cluster = FakeCluster::new(parse(text));
-    cluster.admit(2, Role::ControlPlane);
-    cluster.admit(3, Role::ControlPlane);
-    cluster.settle(60, |_| 1);
-    assert_eq!(cluster.state.lease.members, [1, 2, 3]);
-    assert!(
-        cluster
-            .starts
-            .keys()
-            .all(|(_, name)| *name == ComponentName::Khavip)
-    );
-    assert!(cluster.facts["cp2"].files.is_empty());
-}
-
-#[test]
 fn each_host_learns_the_members_that_etcd_lists_and_itself() {
     let mut cluster = FakeCluster::new(spec("v1.20.2"));
     cluster.admit(2, Role::ControlPlane);

@@ -4,6 +4,7 @@
 mod arguments;
 mod ending;
 mod etcd_data;
+mod external;
 mod fake;
 mod feeding;
 mod joining;
