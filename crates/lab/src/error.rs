@@ -115,6 +115,21 @@ pub enum LabError {
         #[source]
         source: io::Error,
     },
+    /// A thread of the oracle did not start.
+    #[error("cannot start the thread {thread} of the oracle")]
+    OracleStart {
+        /// The thread.
+        thread: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The oracle has not seen everything: what it says would be worth nothing.
+    #[error("the oracle is blind: {failure}; start it again on a machine that is less busy")]
+    Oracle {
+        /// Why.
+        failure: String,
+    },
     /// The state file of a lab is not what this version writes.
     #[error("cannot read {path}: take the lab down and up again", path = path.display())]
     State {

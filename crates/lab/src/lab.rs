@@ -227,6 +227,11 @@ impl Lab {
         self.programs.bundle_inside()
     }
 
+    /// What the hosts are plugged into.
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
     /// See [`LabHost::start`].
     pub fn start(&self, host: &str) -> Result<()> {
         self.host(host)?.start()

@@ -18,6 +18,7 @@ pub const HOSTS_MAX: usize = 50;
 /// Every lab has this network on a switch of its own, so labs do not meet.
 pub(crate) const PREFIX_LEN: u8 = 24;
 const CLIENT_OCTET: u8 = 200;
+const OBSERVER_OCTET: u8 = 201;
 const FIRST_HOST_OCTET: u8 = 11;
 
 /// Namespaces made by name lie here (the folder of `ip netns`).
@@ -69,6 +70,11 @@ pub(crate) fn hosts_of(lab: &LabName, hosts: usize) -> Result<Vec<HostLayout>> {
         .collect();
     all.push(HostLayout::new(lab, CLIENT.to_owned(), CLIENT_OCTET));
     Ok(all)
+}
+
+/// The machine from which the oracle asks; no host of the lab, so that no cut touches it.
+pub(crate) fn observer_of(lab: &LabName) -> HostLayout {
+    HostLayout::new(lab, "observer".to_owned(), OBSERVER_OCTET)
 }
 
 /// What all namespaces of a lab begin with, and those of no other lab.

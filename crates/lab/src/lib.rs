@@ -30,6 +30,7 @@ mod lab;
 mod layout;
 pub mod measure;
 mod name;
+pub mod oracle;
 mod processes;
 mod programs;
 mod state;

@@ -4,11 +4,12 @@
 //! hook. Cuts belong to ports, so they hold through a host's power cut and boot.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::layout::{HostLayout, PREFIX_LEN, switch_netns};
+use crate::layout::{HostLayout, NETNS_DIR, PREFIX_LEN, switch_netns};
 use crate::name::LabName;
 use crate::tool;
 
@@ -55,6 +56,11 @@ impl Switch {
         Self {
             netns: switch_netns(lab),
         }
+    }
+
+    /// The file that stands for its namespace.
+    pub(crate) fn netns_file(&self) -> PathBuf {
+        Path::new(NETNS_DIR).join(&self.netns)
     }
 
     /// Makes namespace, bridge and the empty table of cuts.

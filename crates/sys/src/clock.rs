@@ -25,6 +25,13 @@ pub fn monotonic_raw() -> Duration {
     read(ClockId::MonotonicRaw)
 }
 
+/// The boot time at which the machine's real-time clock showed `stamp`, a time since 1970 that the
+/// kernel put on something a moment ago. A step of that clock in between shifts it.
+pub fn boottime_of(stamp: Duration) -> Duration {
+    let (real, boot) = (read(ClockId::Realtime), boottime());
+    boot.saturating_sub(real.saturating_sub(stamp))
+}
+
 /// The time of day. It steps; use it for certificates, logs and people only.
 ///
 /// `KHACTL_CLOCK_OFFSET_MS` shifts it for this process alone: tests give a host a wrong wall
@@ -80,6 +87,16 @@ mod tests {
     fn boottime_is_never_behind_monotonic() {
         let monotonic = monotonic();
         assert!(boottime() >= monotonic);
+    }
+
+    #[test]
+    fn a_stamp_of_this_moment_is_this_boot_time() {
+        let before = boottime();
+        let stamp = read(ClockId::Realtime);
+        let found = boottime_of(stamp);
+        // Each clock is read on its own: what lies between two readings is the error.
+        let error = boottime().abs_diff(before);
+        assert!(found.abs_diff(before) <= error, "{found:?} {before:?}");
     }
 
     #[test]

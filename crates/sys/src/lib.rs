@@ -5,6 +5,7 @@
 //! state and knows nothing of clusters.
 
 pub mod boot;
+pub mod capture;
 pub mod clock;
 pub mod detach;
 pub mod entropy;
