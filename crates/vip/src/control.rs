@@ -2,7 +2,7 @@
 //! its address, and the word between them that says whether this host can serve. What it was fed
 //! lives in memory alone; a new process waits for khad.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use crate::error::{VipError, chain};
 use crate::feed::Wanted;
 use crate::instance::{Instance, Purpose};
 use crate::lease::LeaseStatus;
+use crate::reason::Situation;
 
 /// How long a hand-over that was asked for is waited for; the lease itself needs milliseconds.
 const HAND_OVER: Duration = Duration::from_secs(3);
@@ -47,6 +48,8 @@ struct State {
     held: bool,
     /// Since the last feed, or the last try.
     problems: Vec<String>,
+    /// What keeps this host from serving; empty if it is fit.
+    unfit: Vec<String>,
     stopped: bool,
 }
 
@@ -58,6 +61,10 @@ pub struct Snapshot {
     pub lease: Option<LeaseStatus>,
     /// What was last told to the lease about serving.
     pub fit: bool,
+    /// Why this host does not hold the VIP; empty if it does.
+    pub reason: String,
+    /// Names of the lease's members.
+    pub names: BTreeMap<u64, String>,
     /// Per VIP: where it belongs, whether there is carrier, whether it stands there.
     pub addresses: Vec<AddressSnapshot>,
     /// The balancer.
@@ -203,8 +210,14 @@ impl Control {
         if let Some(error) = instance.and_then(Instance::add_problem) {
             problems.push(chain(&error));
         }
-        if let Some(refused) = instance.and_then(|instance| instance.status().refused_feed) {
-            problems.push(format!("the lease refuses what it was fed: {refused}"));
+        let lease = instance.map(Instance::status);
+        if let Some(lease) = &lease {
+            if let Some(refused) = &lease.refused_feed {
+                problems.push(format!("the lease refuses what it was fed: {refused}"));
+            }
+            for denied in &lease.denied {
+                problems.push(format!("the lease may be held up by other work: {denied}"));
+            }
         }
         let without_carrier = instance
             .map(|instance| instance.observed().borrow().without_carrier.clone())
@@ -231,9 +244,23 @@ impl Control {
                 problems.push(format!("{interface}, the VIP's interface, has no carrier"));
             }
         }
+        let wanted = state
+            .wanted
+            .as_ref()
+            .and_then(|wanted| wanted.lease.as_ref());
+        let situation = Situation {
+            fed: state.wanted.is_some(),
+            wanted,
+            lease: lease.as_ref(),
+            unfit: &state.unfit,
+        };
         Snapshot {
             digest: state.wanted.as_ref().map(|_| state.digest.clone()),
-            lease: instance.map(Instance::status),
+            reason: situation.reason(),
+            names: wanted
+                .map(|wanted| wanted.names.clone())
+                .unwrap_or_default(),
+            lease,
             fit: instance.is_some_and(Instance::is_fit),
             addresses,
             balancer,
@@ -348,12 +375,20 @@ impl Control {
 
     /// Fit to serve: a healthy backend, and carrier on every interface of the VIP.
     fn judge_fitness(&self, state: &mut State) {
-        let any_healthy = *self.balancer.any_healthy().borrow();
-        if let Some(instance) = &mut state.instance {
-            let carrier = instance.observed().borrow().without_carrier.is_empty();
-            let placed = !instance.purpose.targets.is_empty();
-            instance.set_fit(any_healthy && carrier && placed);
+        let Some(instance) = &mut state.instance else {
+            return;
+        };
+        let mut unfit = Vec::new();
+        if !*self.balancer.any_healthy().borrow() {
+            unfit.push("no healthy backend".to_owned());
         }
+        let targets = &instance.purpose.targets;
+        if targets.is_empty() {
+            unfit.push("this host has no interface for the VIP".to_owned());
+        }
+        unfit.extend(instance.observed().borrow().hindrances(targets));
+        instance.set_fit(&unfit);
+        state.unfit = unfit;
     }
 }
 

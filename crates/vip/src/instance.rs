@@ -73,10 +73,15 @@ impl Instance {
     }
 
     /// Tells the lease whether this host can serve. Only a change is told.
-    pub(crate) fn set_fit(&mut self, fit: bool) {
+    pub(crate) fn set_fit(&mut self, unfit: &[String]) {
+        let fit = unfit.is_empty();
         if self.fit != fit {
             self.fit = fit;
-            tracing::info!(fit, "whether this host can serve has changed");
+            tracing::info!(
+                fit,
+                reason = unfit.join("; "),
+                "whether this host can serve has changed"
+            );
             self.lease.fit(fit);
         }
     }

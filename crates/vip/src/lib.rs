@@ -8,6 +8,7 @@ pub mod error;
 pub mod feed;
 mod instance;
 pub mod lease;
+mod reason;
 pub mod release;
 pub mod run;
 pub mod service;

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::control::{Control, Snapshot};
 use crate::error::chain;
+use crate::lease::LeaseStatus;
 
 /// Serves khad.
 #[derive(Clone)]
@@ -52,36 +53,66 @@ impl v1::vip_server::Vip for Service {
     }
 }
 
-fn status(snapshot: Snapshot) -> v1::VipStatusResponse {
-    let fit = snapshot.fit;
+fn lease(status: Option<LeaseStatus>, snapshot: &Snapshot) -> v1::VipLease {
+    let reason = snapshot.reason.clone();
+    let Some(lease) = status else {
+        return v1::VipLease {
+            reason,
+            ..v1::VipLease::default()
+        };
+    };
+    let name = |id| snapshot.names.get(&id).cloned().unwrap_or_default();
+    let peers = lease.summary.peers.iter().filter(|peer| peer.host != 0);
+    v1::VipLease {
+        running: lease.failure.is_none(),
+        holder_id: lease.holder.unwrap_or(0),
+        holding: lease.holding,
+        epoch: lease.epoch,
+        fence: lease.fence,
+        ready: lease.ready && lease.past_silence,
+        realtime: lease.realtime,
+        locked: lease.locked,
+        fit: snapshot.fit,
+        reason,
+        sent: lease.counters.sent,
+        received: lease.counters.received,
+        refused: lease.counters.refused,
+        replayed: lease.counters.replayed,
+        unsent: lease.counters.unsent,
+        acquired: lease.counters.acquired,
+        ended: lease.counters.ended,
+        lateness_us_p99: lease.summary.lateness_us_p99,
+        lateness_us_max: lease.summary.lateness_us_max,
+        peers: peers
+            .map(|peer| v1::VipPeer {
+                host_id: peer.host,
+                host: name(peer.host),
+                rtt_us_p50: peer.rtt_us_p50,
+                rtt_us_max: peer.rtt_us_max,
+                silent_ms: silent_ms(peer.heard_boottime_ns, lease.read_boottime_ns),
+            })
+            .collect(),
+    }
+}
+
+/// `u32::MAX` for one that was never heard.
+fn silent_ms(heard_boottime_ns: u64, now_boottime_ns: u64) -> u32 {
+    if heard_boottime_ns == 0 {
+        return u32::MAX;
+    }
+    let silent = now_boottime_ns.saturating_sub(heard_boottime_ns);
+    u32::try_from(silent / 1_000_000).unwrap_or(u32::MAX - 1)
+}
+
+fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
+    let status = snapshot.lease.take();
+    let lease = lease(status, &snapshot);
     v1::VipStatusResponse {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         fed: snapshot.digest.is_some(),
         feed_digest: snapshot.digest.unwrap_or_default().into(),
-        lease: Some(
-            snapshot
-                .lease
-                .map_or_else(v1::VipLease::default, |lease| v1::VipLease {
-                    running: lease.failure.is_none(),
-                    holder_id: lease.holder.unwrap_or(0),
-                    holding: lease.holding,
-                    epoch: lease.epoch,
-                    fence: lease.fence,
-                    ready: lease.ready && lease.past_silence,
-                    realtime: lease.realtime,
-                    locked: lease.locked,
-                    fit,
-                    sent: lease.counters.sent,
-                    received: lease.counters.received,
-                    refused: lease.counters.refused,
-                    replayed: lease.counters.replayed,
-                    unsent: lease.counters.unsent,
-                    acquired: lease.counters.acquired,
-                    ended: lease.counters.ended,
-                    ..v1::VipLease::default()
-                }),
-        ),
+        lease: Some(lease),
         addresses: snapshot
             .addresses
             .into_iter()

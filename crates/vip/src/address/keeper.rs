@@ -37,6 +37,24 @@ pub struct Observed {
     pub holding: bool,
     /// Interfaces of the VIP that have no carrier, or are gone.
     pub without_carrier: BTreeSet<u32>,
+    /// Those of them that are gone.
+    pub gone: BTreeSet<u32>,
+}
+
+impl Observed {
+    /// What keeps the host from serving, in words.
+    pub(crate) fn hindrances(&self, targets: &[Target]) -> Vec<String> {
+        let mut hindrances = BTreeSet::new();
+        for target in targets {
+            let (index, interface) = (target.index, &target.interface);
+            if self.gone.contains(&index) {
+                hindrances.insert(format!("{interface} is gone"));
+            } else if self.without_carrier.contains(&index) {
+                hindrances.insert(format!("{interface} has no carrier"));
+            }
+        }
+        hindrances.into_iter().collect()
+    }
 }
 
 struct Work {

@@ -7,6 +7,10 @@ const NS_PER_MS: u64 = 1_000_000;
 /// `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` differ only by suspends; less than this is the time between reading them.
 const JUMP: u64 = NS_PER_MS;
 
+/// Three readings take less than a microsecond. What takes longer than this was interrupted, and is tried again.
+const TOGETHER: u64 = JUMP / 4;
+const ATTEMPTS: usize = 4;
+
 /// Over how long the clock's rate is compared with the hardware's.
 const RATE_WINDOW: u64 = 1_000 * NS_PER_MS;
 
@@ -26,7 +30,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start() -> Self {
-        let (boot, monotonic, raw) = read();
+        let (boot, monotonic, raw) = read().unwrap_or_else(read_once);
         Self {
             suspended: boot.saturating_sub(monotonic),
             window: (boot, raw),
@@ -35,8 +39,8 @@ impl Watch {
 
     /// True once for every jump, and for every window in which the clock erred by more than a per cent.
     pub(super) fn jumped(&mut self) -> bool {
-        let (boot, monotonic, raw) = read();
-        self.judge(boot, monotonic, raw)
+        // A thread that was held up between two readings has seen no jump; it looks again at the next step.
+        read().is_some_and(|(boot, monotonic, raw)| self.judge(boot, monotonic, raw))
     }
 
     fn judge(&mut self, boot: u64, monotonic: u64, raw: u64) -> bool {
@@ -56,10 +60,23 @@ impl Watch {
     }
 }
 
-fn read() -> (u64, u64, u64) {
+/// The three clocks at nearly one moment; none if the thread was held up again and again.
+fn read() -> Option<(u64, u64, u64)> {
+    for _ in 0..ATTEMPTS {
+        let (boot, monotonic, raw) = read_once();
+        if nanoseconds(clock::monotonic()).saturating_sub(monotonic) <= TOGETHER {
+            return Some((boot, monotonic, raw));
+        }
+    }
+    None
+}
+
+/// Monotonic first, so that a second look at it tells how long all took.
+fn read_once() -> (u64, u64, u64) {
+    let monotonic = nanoseconds(clock::monotonic());
     (
         boottime_ns(),
-        nanoseconds(clock::monotonic()),
+        monotonic,
         nanoseconds(clock::monotonic_raw()),
     )
 }

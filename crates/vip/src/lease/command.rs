@@ -19,6 +19,7 @@ pub(super) struct Wishes {
     pub(super) feed: Option<Box<Prepared>>,
     pub(super) fit: Option<bool>,
     pub(super) hand_over: Option<HandOver>,
+    pub(super) announce: bool,
     pub(super) end: bool,
 }
 

@@ -23,6 +23,10 @@ pub struct LeaseHandle {
     ended: Receiver<()>,
 }
 
+/// Asks the lease thread to announce the address again.
+#[derive(Clone)]
+pub struct Announcer(Arc<Commands>);
+
 /// Starts the lease thread: locks the record, binds the socket, closes the gate and removes a leftover address.
 ///
 /// Fails with [`io::ErrorKind::WouldBlock`] if another process of this host has the record (P10), or with the error of
@@ -88,6 +92,11 @@ impl LeaseHandle {
             .wish(|wishes| wishes.hand_over = Some(HandOver { successor }));
     }
 
+    /// For whoever notices that the address should be announced again.
+    pub fn announcer(&self) -> Announcer {
+        Announcer(self.commands.clone())
+    }
+
     /// The lease as this host sees it now.
     pub fn status(&self) -> LeaseStatus {
         self.board.read()
@@ -105,6 +114,13 @@ impl LeaseHandle {
             let _panicked = thread.join();
         }
         ended
+    }
+}
+
+impl Announcer {
+    /// Something happened on the link. The lease thread announces again if this host holds, and not too often.
+    pub fn announce(&self) {
+        self.0.wish(|wishes| wishes.announce = true);
     }
 }
 

@@ -11,10 +11,13 @@
 //! ```
 
 mod authentication;
+mod burst;
 mod clock;
 mod command;
+mod distribution;
 mod feed;
 mod handle;
+mod observation;
 mod record_file;
 mod release;
 mod replay;
@@ -25,7 +28,8 @@ mod thread;
 mod tests;
 
 pub use feed::{Feed, Member};
-pub use handle::{LeaseHandle, spawn};
+pub use handle::{Announcer, LeaseHandle, spawn};
+pub use observation::{PeerSummary, Summary};
 pub use record_file::RecordFile;
 pub use release::{DeadRelease, release_dead};
 pub use status::{Counters, LeaseStatus};
@@ -45,7 +49,8 @@ pub trait VipPort: Send {
     fn add_address(&mut self);
     /// Takes the address from the interface; done when it returns. Also called at the start, for a leftover.
     fn remove_address(&mut self);
-    /// Sends one announcement per address. The burst (0, 20, 100, 500 ms, then every 10 s) is the lease's own.
+    /// Sends one announcement per address. When is decided by the lease (0, 20, 100, 500 ms after a takeover, then every
+    /// 10 s) and, after something happened on the link, by the thread.
     fn announce(&mut self);
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use khactl_lease::{Ballot, View};
 
 use super::clock::boottime_ns;
+use super::observation::Summary;
 
 /// How often things happened since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct LeaseStatus {
     pub fence: u64,
     /// The acceptor is past the silence after its start (A8).
     pub past_silence: bool,
+    /// What is left of that silence, in nanoseconds.
+    pub silence_left_ns: u64,
     /// The acceptor was fed a confirmed epoch since boot (A8, M3).
     pub ready: bool,
     /// The ballot in use or last used by this host; round 0 before the first.
@@ -46,10 +49,16 @@ pub struct LeaseStatus {
     pub deadline_boottime_ns: u64,
     /// What happened so far.
     pub counters: Counters,
+    /// How late the thread wakes and how long its peers take, of late.
+    pub summary: Summary,
+    /// `CLOCK_BOOTTIME` of this status in nanoseconds, which `summary` is to be compared with.
+    pub read_boottime_ns: u64,
     /// The thread runs under SCHED_FIFO.
     pub realtime: bool,
     /// The process' memory is locked.
     pub locked: bool,
+    /// What the host denies the thread, and by what; empty if nothing.
+    pub denied: Vec<String>,
     /// Why the last feed was refused, if it was.
     pub refused_feed: Option<String>,
     /// Why the thread ended by itself, if it did: it cannot take part any more and the process should end.
@@ -61,6 +70,7 @@ pub struct LeaseStatus {
 pub(super) struct Snapshot {
     pub(super) view: View,
     pub(super) counters: Counters,
+    pub(super) summary: Summary,
     pub(super) realtime: bool,
     pub(super) locked: bool,
 }
@@ -69,6 +79,7 @@ pub(super) struct Snapshot {
 #[derive(Default)]
 pub(super) struct Board {
     snapshot: Mutex<Snapshot>,
+    denied: Mutex<Vec<String>>,
     refused_feed: Mutex<Option<String>>,
     failure: OnceLock<String>,
 }
@@ -81,6 +92,12 @@ impl Board {
             Err(_) => return false,
         }
         true
+    }
+
+    /// Said by the thread before it begins.
+    pub(super) fn deny(&self, reason: String) {
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.push(reason);
     }
 
     /// The thread's last word.
@@ -100,6 +117,7 @@ impl Board {
         let Snapshot {
             view,
             counters,
+            summary,
             realtime,
             locked,
         } = *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,12 +131,20 @@ impl Board {
             epoch: view.epoch,
             fence: view.fence,
             past_silence: now >= view.silent_until,
+            silence_left_ns: view.silent_until.saturating_sub(now),
             ready: view.ready,
             ballot: view.ballot,
             deadline_boottime_ns: if holding { view.deadline } else { 0 },
             counters,
+            summary,
+            read_boottime_ns: now,
             realtime,
             locked,
+            denied: self
+                .denied
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             refused_feed: self
                 .refused_feed
                 .lock()

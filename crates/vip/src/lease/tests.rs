@@ -219,6 +219,48 @@ fn three_threads_have_one_holder_and_the_others_know_it() {
 }
 
 #[test]
+fn a_peer_that_is_heard_again_makes_the_holder_announce_again() {
+    let mut cluster = Cluster::start(3);
+    let holder = cluster.await_holder(None);
+    let told = cluster.ports[usize::from(holder) - 1].clone();
+    until("the burst of announcements", || {
+        told.told().announcements >= 4
+    });
+    let peer = holder % 3 + 1;
+    let silent = |peers: &[PeerSummary]| {
+        let now = boottime_ns();
+        let peer = peers.iter().find(|p| p.host == u64::from(peer));
+        now - peer.expect("a member").heard_boottime_ns
+    };
+    drop(cluster.handles[usize::from(peer) - 1].take());
+    until("the peer to be missed for a lease time", || {
+        silent(&cluster.handle(holder).status().summary.peers) > 300_000_000
+    });
+    let before = told.told().announcements;
+    cluster.spawn(peer);
+    // The regular one comes every ten seconds; four more are a burst.
+    until("another burst", || told.told().announcements >= before + 4);
+    assert_eq!(cluster.holder(), Some(holder));
+    cluster.assert_never_two();
+}
+
+#[test]
+fn round_trips_and_lateness_show_in_the_status() {
+    let cluster = Cluster::start(3);
+    let holder = cluster.await_holder(None);
+    until("figures of every peer", || {
+        let summary = cluster.handle(holder).status().summary;
+        let measured = summary.peers.iter().filter(|peer| peer.rtt_us_max > 0);
+        measured.count() == 2 && summary.lateness_us_max > 0
+    });
+    let summary = cluster.handle(holder).status().summary;
+    assert!(summary.lateness_us_p99 <= summary.lateness_us_max);
+    for peer in summary.peers.iter().filter(|peer| peer.host != 0) {
+        assert!(peer.rtt_us_p50 <= peer.rtt_us_max, "{peer:?}");
+    }
+}
+
+#[test]
 fn a_holder_that_ends_hands_over_and_never_two_hold() {
     let mut cluster = Cluster::start(3);
     let first = cluster.await_holder(None);

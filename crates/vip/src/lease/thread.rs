@@ -18,9 +18,11 @@ use rustix::time::{
     timerfd_settime,
 };
 
+use super::burst::Burst;
 use super::clock::{Watch, boottime_ns};
 use super::command::{Commands, HandOver};
 use super::feed::Prepared;
+use super::observation::Observation;
 use super::record_file::RecordFile;
 use super::replay::Replay;
 use super::status::{Board, Counters, Snapshot};
@@ -59,6 +61,8 @@ struct Worker {
     feed: Option<Box<Prepared>>,
     replay: Replay,
     counters: Counters,
+    observation: Observation,
+    burst: Burst,
     open_until: u64,
 }
 
@@ -75,7 +79,8 @@ pub(super) fn live(parts: Parts) {
         incarnation,
         seed,
     } = parts;
-    let (realtime, locked) = (permit(&fifo_thread(PRIORITY)), permit(&lock_memory()));
+    let realtime = permit(fifo_thread(PRIORITY), &board);
+    let locked = permit(lock_memory(), &board);
     let mut worker = Worker {
         host: config.host_id,
         cluster: config.cluster,
@@ -87,6 +92,8 @@ pub(super) fn live(parts: Parts) {
         feed: None,
         replay: Replay::default(),
         counters: Counters::default(),
+        observation: Observation::new(boottime_ns()),
+        burst: Burst::default(),
         open_until: 0,
     };
     let identity = Identity {
@@ -108,11 +115,13 @@ pub(super) fn live(parts: Parts) {
     }
 }
 
-fn permit(permit: &Permit) -> bool {
+fn permit(permit: Permit, board: &Board) -> bool {
+    let granted = permit.is_granted();
     if let Permit::Refused(reason) = permit {
         tracing::warn!(%reason, "the lease runs with less than it asks for");
+        board.deny(reason);
     }
-    permit.is_granted()
+    granted
 }
 
 type Fatal = (&'static str, io::Error);
@@ -140,15 +149,21 @@ impl Worker {
             self.counters
                 .count_change(snapshot.view.holding, view.holding);
             (snapshot.view, snapshot.counters) = (view, self.counters);
+            let now = boottime_ns();
+            snapshot.summary = self.observation.summary(now);
             let published = board.publish(&snapshot);
-            let wake = if published {
-                lease.wake()
-            } else {
-                lease.wake().min(boottime_ns() + PUBLISH_AGAIN)
-            };
+            let mut wake = lease.wake().min(self.burst.next());
+            if !published {
+                wake = wake.min(now + PUBLISH_AGAIN);
+            }
             set(&timer, wake).map_err(|error| ("set its timer", error))?;
-            self.wait(commands, &timer)
+            let rang = self
+                .wait(commands, &timer)
                 .map_err(|error| ("wait", error))?;
+            // One that was set to the past says nothing about how the thread is scheduled.
+            if rang && wake > now {
+                self.observation.woke(wake, boottime_ns());
+            }
             if watch.jumped() {
                 self.step(&mut lease, Input::ClockJump, None, &mut effects)?;
             }
@@ -164,6 +179,7 @@ impl Worker {
                     message,
                     ..
                 } = datagram;
+                self.notice(sender, &message);
                 self.step(
                     &mut lease,
                     Input::Datagram {
@@ -183,6 +199,7 @@ impl Worker {
                     confirmed,
                     ..
                 } = *feed;
+                self.observation.watch(&configuration, self.host);
                 self.feed = Some(feed);
                 self.step(
                     &mut lease,
@@ -194,6 +211,9 @@ impl Worker {
                     None,
                     &mut effects,
                 )?;
+            }
+            if wishes.announce {
+                self.burst.ask(boottime_ns());
             }
             if let Some(fit) = wishes.fit {
                 self.step(
@@ -231,6 +251,31 @@ impl Worker {
                 board.publish(&snapshot);
                 return Ok(());
             }
+            self.announce_again();
+        }
+    }
+
+    /// A peer that comes back may be one of a part of the network that was cut off, where others have answered for the
+    /// address meanwhile; a holder hears each of its peers many times within a lease time.
+    fn notice(&mut self, sender: u64, message: &Message) {
+        let now = boottime_ns();
+        let silence = self.observation.heard(sender, message, now);
+        let lease_ns = self
+            .feed
+            .as_ref()
+            .map_or(u64::MAX, |feed| feed.timing.lease());
+        if now < self.open_until && silence >= lease_ns {
+            self.burst.ask(now);
+        }
+    }
+
+    /// What is said outside the lease's own bursts, and only while the gate is open.
+    fn announce_again(&mut self) {
+        let now = boottime_ns();
+        if now >= self.open_until {
+            self.burst.stop();
+        } else if self.burst.take(now) {
+            self.port.announce();
         }
     }
 
@@ -320,7 +365,10 @@ impl Worker {
         });
         feed.authentication.sign(&mut bytes);
         match self.socket.send_to(&bytes, to) {
-            Ok(_) => self.counters.sent += 1,
+            Ok(_) => {
+                self.counters.sent += 1;
+                self.observation.sent(&message, boottime_ns());
+            }
             Err(_) => self.counters.unsent += 1,
         }
     }
@@ -365,14 +413,16 @@ impl Worker {
             .filter(|datagram| datagram.cluster == self.cluster && datagram.sender != self.host)
     }
 
-    fn wait(&self, commands: &Commands, timer: &OwnedFd) -> io::Result<()> {
+    /// True if the timer went off.
+    fn wait(&self, commands: &Commands, timer: &OwnedFd) -> io::Result<bool> {
         let mut watched = [
             PollFd::new(&self.socket, PollFlags::IN),
             PollFd::new(commands.bell(), PollFlags::IN),
             PollFd::new(timer, PollFlags::IN),
         ];
         match poll(&mut watched, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => Ok(!watched[2].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }
