@@ -1,10 +1,10 @@
 //! What a new cluster begins with: authorities, secrets and the first host's leaf. Kept
 //! sealed in `state/founding.json` until the log holds it, so that an interrupted init goes on
-//! with the same.
+//! with the same. In external mode there is nothing of Kubernetes in it.
 
 use khactl_host::files::{self, Attributes};
 use khactl_model::command::{SealedAuthority, SealedSecret};
-use khactl_model::spec::ValidSpec;
+use khactl_model::spec::{Mode, ValidSpec};
 use khactl_pki::{Authority, AuthorityName, LeafKey, LeafKind, SealingKey, ServiceAccountKeys};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -101,7 +101,9 @@ impl Founding {
         let now_s = now_s();
         let mut authorities = Vec::new();
         let mut agents = None;
-        for name in AuthorityName::ALL {
+        let managed = spec.control_plane.mode == Mode::Managed;
+        let wanted = |name: &AuthorityName| managed || *name == AuthorityName::Agents;
+        for name in AuthorityName::ALL.into_iter().filter(wanted) {
             let authority =
                 Authority::generate(name, &spec.name, now_s, issue::serial()?).map_err(pki)?;
             authorities.push(SealedAuthority {
@@ -116,33 +118,24 @@ impl Founding {
             }
         }
         let agents = agents.expect("the list of authorities holds khactl-ca");
-        let service_account = ServiceAccountKeys::generate().map_err(pki)?;
-        let secrets = vec![
-            SealedSecret {
-                name: ServiceAccountKeys::NAME.to_owned(),
+        let sealed = |name: &str, public_pem: String, secret: &[u8]| -> Result<_, Refused> {
+            Ok(SealedSecret {
+                name: name.to_owned(),
                 sealed: sealing
-                    .seal(
-                        &cluster_id,
-                        ServiceAccountKeys::NAME,
-                        issue::entropy()?,
-                        service_account.private_pem.as_bytes(),
-                    )
+                    .seal(&cluster_id, name, issue::entropy()?, secret)
                     .map_err(pki)?,
-                public_pem: service_account.public_pem,
-            },
-            SealedSecret {
-                name: LEASE_KEY.to_owned(),
-                sealed: sealing
-                    .seal(
-                        &cluster_id,
-                        LEASE_KEY,
-                        issue::entropy()?,
-                        &issue::entropy::<32>()?,
-                    )
-                    .map_err(pki)?,
-                public_pem: String::new(),
-            },
-        ];
+                public_pem,
+            })
+        };
+        let mut secrets = vec![sealed(LEASE_KEY, String::new(), &issue::entropy::<32>()?)?];
+        if managed {
+            let keys = ServiceAccountKeys::generate().map_err(pki)?;
+            secrets.push(sealed(
+                ServiceAccountKeys::NAME,
+                keys.public_pem,
+                keys.private_pem.as_bytes(),
+            )?);
+        }
 
         let key = LeafKey::generate("agent").map_err(pki)?;
         let csr = key.request(host_name).map_err(pki)?;

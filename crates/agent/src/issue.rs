@@ -1,7 +1,7 @@
 //! Certificates: what a host is entitled to, signed by the authority that the cluster state
 //! holds sealed. Only the leader signs for other hosts.
 
-use khactl_model::spec::{ClusterSpec, ValidSpec};
+use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Role};
 use khactl_pki::{
     Authority, AuthorityName, CheckedRequest, Kubeconfig, LeafFacts, LeafKind, Pin, PkiError,
@@ -134,12 +134,16 @@ pub fn sign(
         .get(host_name)
         .ok_or_else(|| Refused::new("KHA2020", &doing, "there is no such host", "let it join"))?;
     let entitled = kind != LeafKind::AdminIdentity
-        && (host.role == Role::ControlPlane || kind.is_for_witness());
+        && (host.role == Role::ControlPlane || kind.is_for_witness())
+        && (state.runs_etcd() || kind.issuer() == AuthorityName::Agents);
     if !entitled {
         return Err(Refused::new(
             "KHA3049",
             &doing,
-            format!("a {} host is not entitled to it", host.role.as_str()),
+            format!(
+                "a {} host of this cluster is not entitled to it",
+                host.role.as_str()
+            ),
             "nothing to do: no khad asks for it",
         ));
     }
@@ -230,6 +234,16 @@ pub fn admin_kubeconfig(node: &Node) -> Result<String, Refused> {
         "https://{}",
         std::net::SocketAddr::new(vip.address(), spec.balancer.port)
     );
+    if spec.control_plane.mode == Mode::External {
+        return Err(Refused::new(
+            "KHA2051",
+            doing,
+            "something else runs the API servers of this cluster: khactl has neither their authority nor a user there",
+            format!(
+                "take the kubeconfig of what runs them (kubeadm: /etc/kubernetes/admin.conf) and write \"server: {server}\" in it"
+            ),
+        ));
+    }
     let read = |file: &str| {
         let path = node.config.data(&format!("pki/khad/{file}"));
         std::fs::read_to_string(&path).map_err(|error| {

@@ -169,23 +169,9 @@ impl<'a> Journal<'a> {
         check: impl Fn(&Node) -> Result<(), String>,
     ) -> Result<(), Refused> {
         let mut view = node.host_view.subscribe();
-        let deadline = khactl_sys::clock::boottime() + STEP_TIMEOUT;
-        let mut told = khactl_sys::clock::boottime();
+        let mut patience = Patience::new(step);
         while let Err(missing) = check(node) {
-            let now = khactl_sys::clock::boottime();
-            if now >= deadline {
-                return Err(Refused::new(
-                    "KHA2063",
-                    format!("wait for {step}"),
-                    missing,
-                    "mend what is named, then run the command again: it goes on from here",
-                )
-                .late());
-            }
-            if now >= told + WAITING_EVERY {
-                told = now;
-                self.waiting(step, &missing).await;
-            }
+            patience.still_missing(self, &missing).await?;
             // The host loop publishes at every change; membership may change without it.
             let _ = tokio::time::timeout(Duration::from_millis(200), view.changed()).await;
         }
@@ -201,6 +187,52 @@ impl<'a> Journal<'a> {
             component_ready(node, component.as_str())
         })
         .await
+    }
+}
+
+/// How long a step is waited for, and when somebody hears of it.
+#[derive(Debug)]
+pub struct Patience<'a> {
+    step: &'a str,
+    deadline: Duration,
+    told: Duration,
+}
+
+impl<'a> Patience<'a> {
+    /// Begins now.
+    pub fn new(step: &'a str) -> Self {
+        let now = khactl_sys::clock::boottime();
+        Self {
+            step,
+            deadline: now + STEP_TIMEOUT,
+            told: now,
+        }
+    }
+
+    /// It has not come about yet: tells what is missing, once in a while.
+    ///
+    /// # Errors
+    /// It did not come about in time.
+    pub async fn still_missing(
+        &mut self,
+        journal: &Journal<'_>,
+        missing: &str,
+    ) -> Result<(), Refused> {
+        let now = khactl_sys::clock::boottime();
+        if now >= self.deadline {
+            return Err(Refused::new(
+                "KHA2063",
+                format!("wait for {}", self.step),
+                missing,
+                "mend what is named, then run the command again: it goes on from here",
+            )
+            .late());
+        }
+        if now >= self.told + WAITING_EVERY {
+            self.told = now;
+            journal.waiting(self.step, missing).await;
+        }
+        Ok(())
     }
 }
 

@@ -163,7 +163,8 @@ fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> Hos
         "absent"
     };
     let in_lease = view.state.lease.members.contains(&host.id);
-    let joined = raft == "voter" && host.etcd.stage == EtcdStage::Voter && in_lease;
+    let votes_in_etcd = host.etcd.stage == EtcdStage::Voter || !view.state.runs_etcd();
+    let joined = raft == "voter" && votes_in_etcd && in_lease;
     let serves = report.is_some_and(|r| {
         r.components
             .iter()

@@ -5,13 +5,14 @@ use khactl_host::bundle::{Bundle, DigestCache};
 use khactl_host::network;
 use khactl_host::ports::{self, Protocol};
 use khactl_model::spec::{
-    AddressPrefix, ClusterSpec, HostFactsForSpec, InterfaceFacts, Mode, SpecProblems, ValidSpec,
-    check_on_host,
+    AddressPrefix, ClusterSpec, Code, HostFactsForSpec, InterfaceFacts, Mode, SpecProblems,
+    ValidSpec, check_on_host,
 };
 use khactl_proto::v1::{Finding, finding::Level};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::agent::Agent;
+use crate::external;
 use crate::refused::{Refused, chain};
 
 /// Below this the store, etcd and the logs have no room to live.
@@ -34,20 +35,31 @@ pub fn own_address(agent: &Agent, doing: &str) -> Result<IpAddr, Refused> {
     })
 }
 
+/// Which ports must be free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Those of the agent and of all that it may run.
+    All,
+    /// The agent's own: what the cluster runs is not known yet.
+    Agents,
+    /// All but the one that the agent itself holds now.
+    BesideAgent,
+}
+
 /// Every check. Without a spec those that need none.
 pub async fn findings(agent: &Agent, spec_yaml: &str, file: &str) -> Vec<Finding> {
     if spec_yaml.is_empty() {
-        return check(agent, None, file, true).await;
+        return check(agent, None, file, Ports::All).await;
     }
     match ClusterSpec::parse(spec_yaml) {
-        Ok(spec) => check(agent, Some(&spec), file, true).await,
+        Ok(spec) => check(agent, Some(&spec), file, Ports::All).await,
         Err(problems) => {
             let mut all: Vec<_> = problems
                 .problems
                 .iter()
                 .map(|p| blocking("spec", &p.code.to_string(), format!("{file}:{p}"), &p.cure))
                 .collect();
-            all.extend(check(agent, None, file, true).await);
+            all.extend(check(agent, None, file, Ports::All).await);
             all
         }
     }
@@ -64,7 +76,9 @@ pub async fn refuse_blocking(
     doing: &str,
 ) -> Result<(), Refused> {
     own_address(agent, doing)?;
-    refuse(check(agent, spec, file, true).await, doing)
+    // Before a join the spec is not known: what listens here may well be what an external mode is for.
+    let ports = spec.map_or(Ports::Agents, |_| Ports::All);
+    refuse(check(agent, spec, file, ports).await, doing)
 }
 
 /// The same while this agent itself holds its port.
@@ -77,7 +91,7 @@ pub async fn refuse_blocking_beside_agent_port(
     doing: &str,
 ) -> Result<(), Refused> {
     refuse(
-        check(agent, Some(spec), "the cluster's spec", false).await,
+        check(agent, Some(spec), "the cluster's spec", Ports::BesideAgent).await,
         doing,
     )
 }
@@ -128,12 +142,7 @@ fn refuse(findings: Vec<Finding>, doing: &str) -> Result<(), Refused> {
     }
 }
 
-async fn check(
-    agent: &Agent,
-    spec: Option<&ValidSpec>,
-    file: &str,
-    agent_port: bool,
-) -> Vec<Finding> {
+async fn check(agent: &Agent, spec: Option<&ValidSpec>, file: &str, ports: Ports) -> Vec<Finding> {
     let mut findings = Vec::new();
     let member = agent.node().is_some();
     findings.push(address(agent));
@@ -144,11 +153,12 @@ async fn check(
             "this host is a member: its ports are its own",
         ));
     } else {
-        findings.extend(free_ports(agent, spec, agent_port).await);
+        findings.extend(free_ports(agent, spec, ports).await);
     }
     if let Some(spec) = spec {
         findings.extend(on_host(agent, spec, file));
         findings.extend(bundle(spec).await);
+        findings.extend(external::findings(spec, agent.config.advertise_address).await);
     }
     findings.push(Finding {
         level: Level::Warning.into(),
@@ -240,20 +250,22 @@ fn disk(agent: &Agent) -> Vec<Finding> {
     }
 }
 
-async fn free_ports(agent: &Agent, spec: Option<&ValidSpec>, agent_port: bool) -> Vec<Finding> {
+async fn free_ports(agent: &Agent, spec: Option<&ValidSpec>, which: Ports) -> Vec<Finding> {
     let Some(own) = agent.config.advertise_address else {
         return Vec::new();
     };
     let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
     let mut wanted = Vec::new();
-    if agent_port {
+    if which != Ports::BesideAgent {
         wanted.push((Protocol::Tcp, own, khactl_model::AGENT_PORT, "khad"));
     }
     wanted.push((Protocol::Udp, own, khactl_model::AGENT_PORT, "khavip"));
     let managed = spec.is_none_or(|s| s.control_plane.mode == Mode::Managed);
     let balancer = spec.map_or(6443, |s| s.balancer.port);
-    wanted.push((Protocol::Tcp, loopback, balancer, "the balancer"));
-    if managed {
+    if which != Ports::Agents {
+        wanted.push((Protocol::Tcp, loopback, balancer, "the balancer"));
+    }
+    if managed && which != Ports::Agents {
         let api = spec.map_or(6443, |s| s.control_plane.api_server.port);
         wanted.extend([
             (Protocol::Tcp, own, api, "kube-apiserver"),
@@ -270,6 +282,17 @@ async fn free_ports(agent: &Agent, spec: Option<&ValidSpec>, agent_port: bool) -
         let at = SocketAddr::new(address, port);
         match ports::holder(protocol, at).await {
             Ok(None) => {}
+            Ok(Some(holder)) if !managed && holder.address.ip().is_unspecified() => {
+                findings.push(blocking(
+                    "ports",
+                    &Code::PortTaken.to_string(),
+                    format!(
+                        "port {port} is needed for {whom}, and {holder} listens there on every address, the VIP too"
+                    ),
+                    "if that is the API server, as kubeadm sets it up, give the balancer a port of its own: balancer.port: \
+                     8443",
+                ));
+            }
             Ok(Some(holder)) => findings.push(blocking(
                 "ports",
                 "KHA1105",

@@ -104,6 +104,12 @@ impl Probe {
         Ok(Self::https(address, path, tls::unverified()?))
     }
 
+    /// As [`Probe::https`], with whatever certificate the server shows: for servers that are somebody else's, to
+    /// tell whether one is there at all. Nothing that it says is to be believed.
+    pub fn https_unjudged(address: SocketAddr, path: &str) -> Result<Self, HostError> {
+        Ok(Self::https(address, path, tls::unverified()?))
+    }
+
     /// Asks, and waits `timeout` for the whole answer.
     pub async fn run(&self, timeout: Duration) -> Readiness {
         match tokio::time::timeout(timeout, self.ask()).await {

@@ -84,8 +84,9 @@ impl TlsMaterial {
 }
 
 /// A configuration that takes any server certificate: kube-controller-manager and kube-scheduler
-/// make one for themselves at every start, which nothing can verify. Reachable through
-/// [`crate::probe::Probe::https_loopback`] alone, where no one but this host can answer.
+/// make one for themselves at every start, and the authority of foreign API servers is not known here.
+/// Reachable through [`crate::probe::Probe::https_loopback`], where no one but this host can answer, and
+/// through [`crate::probe::Probe::https_unjudged`], whose callers believe nothing.
 pub(crate) fn unverified() -> Result<Arc<ClientConfig>, HostError> {
     let builder = builder().map_err(|error| HostError::Tls {
         purpose: "a loopback probe",

@@ -4,6 +4,7 @@
 //! check ─ authorities ─ consensus ─ record ─ certificates ─ etcd ─ kube-apiserver ─ … ─ vip
 //!         └ kept sealed in state/founding.json until the log has them ┘
 //! ```
+//! In external mode nothing stands between `record` and `khavip`.
 //!
 //! Before the first entry there is no journal in Raft: what must be the same in a second run
 //! is in `founding.json`, sealed.
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use super::{Journal, applied, operation};
 use crate::agent::{Agent, ProgressSender};
+use crate::external;
 use crate::founding::Founding;
 use crate::member::{Member, RaftTimes};
 use crate::node::{Node, raft_refused};
@@ -86,8 +88,19 @@ pub async fn run(
     Founding::forget(agent).await?;
     journal.finish("record").await?;
 
+    match spec.control_plane.mode {
+        Mode::Managed => wait_for_control_plane(&journal, &node).await?,
+        Mode::External => {
+            journal.wait_for(ComponentName::Khavip, &node).await?;
+            external::wait_for_vip(&journal, &node, &spec).await?;
+        }
+    }
+    journal.done(&what_next(&node, &spec)).await
+}
+
+async fn wait_for_control_plane(journal: &Journal<'_>, node: &Node) -> Result<(), Refused> {
     journal
-        .wait_until("certificates", &node, |node| {
+        .wait_until("certificates", node, |node| {
             super::component_ready(node, "pki")
         })
         .await?;
@@ -98,18 +111,10 @@ pub async fn run(
         ComponentName::KubeScheduler,
         ComponentName::Khavip,
     ] {
-        if spec.control_plane.mode == Mode::Managed || component == ComponentName::Khavip {
-            journal.wait_for(component, &node).await?;
-        }
+        journal.wait_for(component, node).await?;
     }
-    let vips: Vec<String> = spec
-        .vip
-        .addresses
-        .iter()
-        .map(|vip| vip.address().to_string())
-        .collect();
     journal
-        .wait_until("vip", &node, |node| {
+        .wait_until("vip", node, |node| {
             let view = node.host_view.borrow();
             let vip = view.report.as_ref().and_then(|r| r.vip.as_ref());
             match vip {
@@ -125,16 +130,26 @@ pub async fn run(
                 None => Err("khavip does not answer yet".into()),
             }
         })
-        .await?;
-    journal
-        .done(&format!(
-            "the API answers at https://{}. Next: `khactl kubeconfig > ~/.kube/config`; on a member `khactl token \
-             create`, and on each further host `khactl join {}:{} --token TOKEN`. One host alone bears no fault: three bear one",
-            vips.iter().map(|v| at_port(v, spec.balancer.port)).collect::<Vec<_>>().join(" and https://"),
-            node.member.address,
-            khactl_model::AGENT_PORT,
-        ))
         .await
+}
+
+fn what_next(node: &Node, spec: &ValidSpec) -> String {
+    let vips: Vec<String> = spec
+        .vip
+        .addresses
+        .iter()
+        .map(|vip| std::net::SocketAddr::new(vip.address(), spec.balancer.port).to_string())
+        .collect();
+    let clients = match spec.control_plane.mode {
+        Mode::Managed => "`khactl kubeconfig > ~/.kube/config`",
+        Mode::External => "let the clients call it there",
+    };
+    format!(
+        "the API answers at https://{}. Next: {clients}; on a member `khactl token create`, and on each further host \
+         `khactl join {} --token TOKEN`. One host alone bears no fault: three bear one",
+        vips.join(" and https://"),
+        std::net::SocketAddr::new(node.member.address, khactl_model::AGENT_PORT),
+    )
 }
 
 /// This host as a member of the agents' group.
@@ -143,14 +158,6 @@ fn me(node: &Node) -> Peer {
         id: node.member.host_id,
         address: std::net::SocketAddr::new(node.member.address, khactl_model::AGENT_PORT)
             .to_string(),
-    }
-}
-
-fn at_port(address: &str, port: u16) -> String {
-    if address.contains(':') {
-        format!("[{address}]:{port}")
-    } else {
-        format!("{address}:{port}")
     }
 }
 

@@ -91,52 +91,12 @@ pub async fn run(
             }
         })
         .await?;
-    journal
-        .wait_until("certificates", &node, |node| {
-            super::component_ready(node, "pki")
-        })
-        .await?;
-    let managed = node
-        .state()
-        .spec_yaml()
-        .and_then(|yaml| ClusterSpec::parse(yaml).ok())
-        .is_some_and(|spec| spec.control_plane.mode == khactl_model::spec::Mode::Managed);
-    if managed {
-        journal
-            .wait_until("etcd", &node, |node| {
-                let stage = node.host().map(|h| h.etcd.stage);
-                match stage {
-                    Some(EtcdStage::Voter) => super::component_ready(node, "etcd"),
-                    Some(EtcdStage::Learner) => {
-                        Err("its member copies the data and has no vote yet".into())
-                    }
-                    _ => Err("the leader has not added its member yet".into()),
-                }
-            })
-            .await?;
-        if node.host().is_some_and(|h| h.role == Role::ControlPlane) {
-            for component in [
-                ComponentName::KubeApiserver,
-                ComponentName::KubeControllerManager,
-                ComponentName::KubeScheduler,
-            ] {
-                journal.wait_for(component, &node).await?;
-            }
-        }
+    // Founded without etcd, the cluster has a control plane that something else runs.
+    if node.state().runs_etcd() {
+        wait_for_control_plane(&journal, &node).await?;
     }
     journal.wait_for(ComponentName::Khavip, &node).await?;
-    journal
-        .wait_until("lease", &node, |node| {
-            let in_lease = node.raft.with_machine(|machine| {
-                machine.state().lease.members.contains(&node.member.host_id)
-            });
-            if in_lease {
-                Ok(())
-            } else {
-                Err("the leader adds one host at a time to the VIP's lease, 3 s apart".into())
-            }
-        })
-        .await?;
+    journal.wait_until("lease", &node, in_lease).await?;
     let hosts = node.state().hosts.len();
     if let Some(warning) = count_warning(hosts) {
         journal.warn("lease", &warning).await;
@@ -147,6 +107,54 @@ pub async fn run(
             node.member.host_name, node.member.cluster_name
         ))
         .await
+}
+
+async fn wait_for_control_plane(journal: &Journal<'_>, node: &Node) -> Result<(), Refused> {
+    journal
+        .wait_until("certificates", node, |node| {
+            super::component_ready(node, "pki")
+        })
+        .await?;
+    journal
+        .wait_until("etcd", node, |node| {
+            let stage = node.host().map(|h| h.etcd.stage);
+            match stage {
+                Some(EtcdStage::Voter) => super::component_ready(node, "etcd"),
+                Some(EtcdStage::Learner) => {
+                    Err("its member copies the data and has no vote yet".into())
+                }
+                _ => Err("the leader has not added its member yet".into()),
+            }
+        })
+        .await?;
+    if node.host().is_some_and(|h| h.role == Role::ControlPlane) {
+        for component in [
+            ComponentName::KubeApiserver,
+            ComponentName::KubeControllerManager,
+            ComponentName::KubeScheduler,
+        ] {
+            journal.wait_for(component, node).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this host takes part in the VIP's lease: recorded, told to khavip, and past its silence there.
+fn in_lease(node: &Node) -> Result<(), String> {
+    let (member, epoch) = node.raft.with_machine(|machine| {
+        let lease = &machine.state().lease;
+        (lease.members.contains(&node.member.host_id), lease.epoch)
+    });
+    if !member {
+        return Err("the leader adds one host at a time to the VIP's lease, 3 s apart".into());
+    }
+    let view = node.host_view.borrow();
+    match view.report.as_ref().and_then(|report| report.vip.as_ref()) {
+        Some(vip) if vip.ready && vip.epoch >= epoch => Ok(()),
+        Some(vip) if vip.ready => Err("khavip was not told the newest members yet".into()),
+        Some(_) => Err("khavip keeps the silence that a start asks of it".into()),
+        None => Err("khavip does not answer yet".into()),
+    }
 }
 
 fn may_resume(node: &Node) -> Result<(), Refused> {
