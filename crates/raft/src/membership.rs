@@ -33,6 +33,7 @@ impl<M: Machine> Raft<M> {
         let node = BasicNode::new(&peer.address);
         let added = self.inner.member.raft.add_learner(peer.id, node, false);
         self.in_time(added).await?.map_err(write_error)?;
+        self.seen(|status| status.member(peer.id).is_some()).await?;
         tracing::info!(%peer, "added a learner to the agents' group");
         Ok(())
     }
@@ -50,6 +51,7 @@ impl<M: Machine> Raft<M> {
         self.caught_up(id, LAG_MAX, CATCH_UP_MAX).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
             .await?;
+        self.seen(|status| status.is_voter(id)).await?;
         tracing::info!(id, "gave a learner its vote in the agents' group");
         Ok(())
     }
@@ -74,6 +76,7 @@ impl<M: Machine> Raft<M> {
             self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
                 .await?;
         }
+        self.seen(|status| status.member(id).is_none()).await?;
         tracing::info!(id, "removed a member from the agents' group");
         Ok(())
     }
@@ -139,6 +142,15 @@ impl<M: Machine> Raft<M> {
                 Err(Error::Behind { id, behind, waited })
             }
         }
+    }
+
+    /// A change is committed a moment before the status shows it; whoever asks for the next one
+    /// is judged by the status. What does not show in time shows later: the change itself holds.
+    async fn seen(&self, shows: impl Fn(&Status) -> bool) -> Result<(), Error> {
+        let lease = Duration::from_millis(self.inner.member.config.lease_ms());
+        self.wait(lease, |status| !status.is_leader || shows(status))
+            .await
+            .map(drop)
     }
 
     async fn change(
