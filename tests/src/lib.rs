@@ -10,6 +10,7 @@ mod certificates;
 mod cluster;
 mod diagnosis;
 mod disk;
+pub mod failover;
 mod kube;
 mod lease;
 mod machine;

@@ -342,6 +342,31 @@ impl LabHost {
         named.len()
     }
 
+    /// The same for several programs at once: all are found before the first one is signalled, and
+    /// those of the first name are signalled first.
+    pub fn signal_each(&self, names: &[&str], signal: Signal) -> usize {
+        let processes = self.processes();
+        let chosen: Vec<_> = names
+            .iter()
+            .flat_map(|name| {
+                processes
+                    .iter()
+                    .filter(move |process| process.name == *name)
+            })
+            .collect();
+        for process in &chosen {
+            process.signal(signal);
+        }
+        chosen.len()
+    }
+
+    /// Removes an address from its `eth0`, as somebody does by hand.
+    pub fn remove_address(&self, address: IpAddr) -> Result<()> {
+        let (netns, address) = (&self.layout.netns, address.to_string());
+        let arguments = ["-n", netns, "addr", "del", &address, "dev", "eth0"];
+        tool::run("ip", &arguments).map(drop)
+    }
+
     /// Every address on its `eth0` at this moment, the VIP too if it holds it; none if it is off.
     pub fn addresses(&self) -> Result<Vec<IpAddr>> {
         if self.init().is_err() {

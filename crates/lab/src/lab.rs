@@ -293,6 +293,15 @@ impl Lab {
         self.switch.cut(&BTreeSet::from([Cut::new(from, to)]))
     }
 
+    /// All these cuts at the same instant.
+    pub fn cut_each(&self, cuts: &[Cut]) -> Result<()> {
+        for cut in cuts {
+            self.host(&cut.from)?;
+            self.host(&cut.to)?;
+        }
+        self.switch.cut(&cuts.iter().cloned().collect())
+    }
+
     /// Removes every cut that touches the host.
     pub fn heal(&self, host: &str) -> Result<()> {
         self.host(host)?;

@@ -37,6 +37,7 @@ pub use observer::{ASK_EVERY, SILENT_AFTER};
 pub use sighting::{How, Mac, Sighting};
 
 use crate::error::{LabError, Result};
+use crate::host::LabHost;
 use crate::lab::Lab;
 use crate::layout::HostLayout;
 use observer::Observer;
@@ -79,7 +80,7 @@ impl Oracle {
             observer,
         };
         oracle.start_capture(&lab.switch().netns_file(), vips)?;
-        let hosts: Vec<_> = lab.hosts().iter().map(|host| host.layout()).collect();
+        let hosts: Vec<_> = lab.hosts().iter().map(LabHost::layout).collect();
         oracle.start_observer(&hosts, vips)?;
         Ok(oracle)
     }

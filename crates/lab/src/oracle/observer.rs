@@ -97,25 +97,13 @@ pub(super) fn ask(socket: &OwnedFd, questions: &[Vec<u8>]) -> io::Result<()> {
 
 /// The address that the kernel gives an interface of this MAC (RFC 4291, appendix A).
 fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        a ^ 2,
-        b,
-        c,
-        0xff,
-        0xfe,
-        d,
-        e,
-        f,
-    ])
+    let mut address = [0; 16];
+    address[..2].copy_from_slice(&[0xfe, 0x80]);
+    address[8..11].copy_from_slice(&mac.0[..3]);
+    address[8] ^= 2;
+    address[11..13].copy_from_slice(&[0xff, 0xfe]);
+    address[13..].copy_from_slice(&mac.0[3..]);
+    Ipv6Addr::from(address)
 }
 
 #[cfg(test)]

@@ -1,0 +1,122 @@
+//! What can befall the holder, and what has to follow. Pure: does nothing to anybody.
+
+use std::time::Duration;
+
+use crate::soak;
+
+/// Several times the lease of profile `lan`: who lost it is replaced long before.
+const SHORT: Duration = Duration::from_millis(1500);
+
+/// As long as the old ways of keeping an address held it twice.
+const LONG: Duration = Duration::from_secs(10);
+
+/// One fault of the host that holds the VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// SIGKILL to `khad`.
+    KhadKilled,
+    /// SIGKILL to `khavip`; `khad` releases for it.
+    KhavipKilled,
+    /// SIGKILL to both: nobody on the host lets go of anything.
+    BothKilled,
+    /// SIGSTOP to both; later they go on.
+    BothStopped,
+    /// A power cut; later the host boots.
+    HostLost,
+    /// SIGKILL to the holder's own apiserver.
+    ApiserverKilled,
+    /// SIGSTOP to it; later it goes on.
+    ApiserverHung,
+    /// No frame between the holder and the other hosts; the client reaches it all the while.
+    CutOff,
+    /// The holder hears the others; they do not hear it.
+    ReceivingOnly,
+    /// The others hear the holder; it does not hear them.
+    SendingOnly,
+    /// Somebody removes the address from the interface.
+    AddressDeleted,
+    /// SIGTERM to `khavip`.
+    KhavipEnded,
+    /// The host's programs end in order, then its power goes; later it boots.
+    HostShutDown,
+    /// The holder is cut off, and another voter's `khavip` dies and starts again while the lease runs.
+    VoterRestarted,
+}
+
+/// Where the VIP is after a fault, before it is mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Where it was: the fault is none of the VIP's.
+    Stays,
+    /// On another host: this one cannot have it.
+    Moves,
+    /// On any host.
+    Anywhere,
+}
+
+impl Fault {
+    /// All, those at the end from which a host takes longest to recover.
+    pub const ALL: [Self; 14] = [
+        Self::KhadKilled,
+        Self::KhavipKilled,
+        Self::KhavipEnded,
+        Self::AddressDeleted,
+        Self::CutOff,
+        Self::ReceivingOnly,
+        Self::SendingOnly,
+        Self::VoterRestarted,
+        Self::BothStopped,
+        Self::BothKilled,
+        Self::ApiserverHung,
+        Self::ApiserverKilled,
+        Self::HostShutDown,
+        Self::HostLost,
+    ];
+
+    /// For people, and for KHACTL_FAULTS.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KhadKilled => "khad killed",
+            Self::KhavipKilled => "khavip killed",
+            Self::BothKilled => "both killed",
+            Self::BothStopped => "both stopped",
+            Self::HostLost => "host lost",
+            Self::ApiserverKilled => "own apiserver killed",
+            Self::ApiserverHung => "own apiserver hung",
+            Self::CutOff => "cut off from its peers",
+            Self::ReceivingOnly => "receiving only",
+            Self::SendingOnly => "sending only",
+            Self::AddressDeleted => "address deleted",
+            Self::KhavipEnded => "khavip told to end",
+            Self::HostShutDown => "host shut down",
+            Self::VoterRestarted => "cut off, a voter restarted",
+        }
+    }
+
+    /// Where the VIP is to be found while the fault lasts.
+    pub fn then(self) -> Then {
+        match self {
+            Self::KhadKilled
+            | Self::AddressDeleted
+            | Self::ApiserverKilled
+            | Self::ApiserverHung => Then::Stays,
+            Self::KhavipKilled => Then::Anywhere,
+            _ => Then::Moves,
+        }
+    }
+
+    /// How long it lasts before it is mended, once the client is served.
+    pub fn lasts(self) -> Duration {
+        match self {
+            Self::BothStopped | Self::ApiserverHung if soak() => LONG,
+            Self::BothStopped
+            | Self::BothKilled
+            | Self::ApiserverHung
+            | Self::CutOff
+            | Self::ReceivingOnly
+            | Self::SendingOnly
+            | Self::VoterRestarted => SHORT,
+            _ => Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Doing it: each fault on the lab's hosts, and its undoing.
+
+use std::net::IpAddr;
+
+use khactl_lab::measure::now_us;
+use khactl_lab::{Cut, LabError, Signal, VIP};
+
+use super::fault::Fault;
+use crate::cluster::Cluster;
+use crate::{SOON, until};
+
+/// The agent first: it must not live to see the other one die.
+const BOTH: [&str; 2] = ["khad", "khavip"];
+const APISERVER: &str = "kube-apiserver";
+
+/// A fault that was inflicted and is to be mended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a fault that is not mended befalls the next trial too"]
+pub struct Struck {
+    fault: Fault,
+    host: String,
+    /// Just before it happened, in microseconds since boot.
+    at_us: u64,
+}
+
+impl Struck {
+    /// Just before it happened, in microseconds since boot.
+    pub fn at_us(&self) -> u64 {
+        self.at_us
+    }
+}
+
+impl Cluster {
+    /// Inflicts a fault on a host.
+    #[track_caller]
+    pub fn strike(&self, fault: Fault, host: &str) -> Struck {
+        let victim = self.host(host);
+        let others: Vec<String> = self
+            .names()
+            .into_iter()
+            .filter(|other| other != host)
+            .collect();
+        let from: Vec<_> = others.iter().map(|other| Cut::new(host, other)).collect();
+        let to: Vec<_> = others.iter().map(|other| Cut::new(other, host)).collect();
+        let both_ways: Vec<_> = from.iter().chain(&to).cloned().collect();
+        let at_us = now_us();
+        match fault {
+            Fault::KhadKilled => self.kill_agent(host),
+            Fault::KhavipKilled => self.signalled(host, &["khavip"], Signal::KILL),
+            Fault::BothKilled => self.signalled(host, &BOTH, Signal::KILL),
+            Fault::BothStopped => self.signalled(host, &BOTH, Signal::STOP),
+            Fault::ApiserverKilled => self.signalled(host, &[APISERVER], Signal::KILL),
+            Fault::ApiserverHung => self.signalled(host, &[APISERVER], Signal::STOP),
+            Fault::KhavipEnded => self.signalled(host, &["khavip"], Signal::TERM),
+            Fault::CutOff => done(self.lab().cut_each(&both_ways)),
+            Fault::ReceivingOnly => done(self.lab().cut_each(&from)),
+            Fault::SendingOnly => done(self.lab().cut_each(&to)),
+            Fault::AddressDeleted => done(victim.remove_address(IpAddr::V4(VIP))),
+            Fault::HostLost => done(victim.kill()),
+            Fault::HostShutDown => done(victim.stop(SOON)),
+            Fault::VoterRestarted => {
+                done(self.lab().cut_each(&both_ways));
+                self.signalled(&others[0], &["khavip"], Signal::KILL);
+            }
+        }
+        Struck {
+            fault,
+            host: host.to_owned(),
+            at_us,
+        }
+    }
+
+    /// Undoes what does not mend itself.
+    #[track_caller]
+    pub fn mend(&self, struck: &Struck) {
+        let host = &struck.host;
+        match struck.fault {
+            Fault::KhadKilled => self.start_agent(host),
+            Fault::BothKilled => {
+                until(&format!("khad of {host} is gone"), SOON, || {
+                    self.host(host)
+                        .processes_named("khad")
+                        .is_empty()
+                        .then_some(())
+                });
+                self.start_agent(host);
+            }
+            Fault::BothStopped => self.signalled(host, &BOTH, Signal::CONT),
+            // The agent may have replaced it by now; then there is nobody to go on.
+            Fault::ApiserverHung => drop(self.host(host).signal(APISERVER, Signal::CONT)),
+            Fault::CutOff | Fault::ReceivingOnly | Fault::SendingOnly | Fault::VoterRestarted => {
+                done(self.lab().heal_all());
+            }
+            Fault::HostLost | Fault::HostShutDown => done(self.host(host).start()),
+            Fault::KhavipKilled
+            | Fault::KhavipEnded
+            | Fault::ApiserverKilled
+            | Fault::AddressDeleted => {}
+        }
+    }
+
+    #[track_caller]
+    fn signalled(&self, host: &str, programs: &[&str], signal: Signal) {
+        let found = self.host(host).signal_each(programs, signal);
+        assert!(
+            found >= programs.len(),
+            "{host} does not run all of {programs:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn done(result: Result<(), LabError>) {
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}

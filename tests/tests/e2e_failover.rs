@@ -1,0 +1,47 @@
+//! The VIP on real programs: whatever befalls its holder, it is never held twice, it is held again, and
+//! the client is served again.
+//!
+//! One cluster for all of it, because it takes most of a minute to form. The outages are printed as a table;
+//! what is asserted are states and counts.
+
+use khactl_tests::failover::{Fault, Trial, Watched, table};
+use khactl_tests::{Cluster, Random, soak};
+
+const HOSTS: usize = 3;
+
+#[test]
+fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
+    let rounds = if soak() { 20 } else { 3 };
+    let mut random = Random::seeded();
+    let cluster = Cluster::up("e2efailover", HOSTS);
+    let mut watched = Watched::new(&cluster);
+    let mut trials: Vec<Trial> = Vec::new();
+    for fault in chosen() {
+        for _ in 0..rounds {
+            trials.push(watched.trial(fault, &mut random));
+        }
+    }
+    cluster.step(&format!("outages in ms\n{}", table(&trials)));
+    let twice: Vec<_> = trials
+        .iter()
+        .filter(|trial| !trial.overlaps.is_empty())
+        .map(|trial| format!("{}: {}", trial.fault.name(), trial.overlaps.join("; ")))
+        .collect();
+    assert!(twice.is_empty(), "held twice:\n{}", twice.join("\n"));
+
+    // The control of it all: without the gate the same oracle sees what the gate prevents.
+    let seen = watched.stopped_without_gate();
+    cluster.step(&format!("without the gate: {}", seen.join("; ")));
+}
+
+/// All faults, or those whose names KHACTL_FAULTS lists, separated by commas.
+fn chosen() -> Vec<Fault> {
+    let Ok(names) = std::env::var("KHACTL_FAULTS") else {
+        return Fault::ALL.to_vec();
+    };
+    let by_name = |name: &str| match Fault::ALL.iter().find(|fault| fault.name() == name) {
+        Some(fault) => *fault,
+        None => panic!("KHACTL_FAULTS: there is no fault named {name:?}"),
+    };
+    names.split(',').map(|name| by_name(name.trim())).collect()
+}
