@@ -56,7 +56,7 @@ bench: build kube ## the figures, side by side with the same programs started by
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
 
 soak: build kube ## the long runs: a thousand crashes, every step killed, twenty host kills
-	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SECONDS=3600 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'
+	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SEEDS=10000000 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'
 
-sim: setup ## the lease's simulation, ten minutes of seeds
-	@$(ENV); KHACTL_SIM_SECONDS=$${KHACTL_SIM_SECONDS:-600} cargo nextest run --locked --profile soak -p khactl-lease --no-capture -E 'test(/^simulation::/)'
+sim: setup ## the lease's simulation, five million seeds (KHACTL_SIM_SEEDS, KHACTL_SIM_FIRST)
+	@$(ENV); KHACTL_SIM_SEEDS=$${KHACTL_SIM_SEEDS:-5000000} cargo nextest run --locked --profile soak -p khactl-lease --no-capture -E 'test(/^simulation::no_seed/)'

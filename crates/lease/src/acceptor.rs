@@ -32,7 +32,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// A1: silent and unready acceptors say nothing at all.
     pub(crate) fn answers(&self, now: u64) -> bool {
-        self.past_silence(now) && self.ready
+        self.past_silence(now) && (self.ready || !self.rules.ready())
     }
 
     pub(crate) fn past_silence(&self, now: u64) -> bool {
@@ -114,13 +114,19 @@ impl Acceptor {
         mine
     }
 
+    /// A8: locks of before a jump may have expired too early by this clock, as if they had been forgotten.
+    pub(crate) fn fall_silent(&mut self, now: u64) {
+        let until = now.saturating_add(self.rules.silence_span());
+        self.silent_until = self.silent_until.max(until);
+    }
+
     /// A9: never falls.
     pub(crate) fn raise_fence(&mut self, epoch: u64) {
         self.fence = self.fence.max(epoch);
     }
 
     fn refusal(&self, now: u64, ballot: Ballot, epoch: u64) -> Option<NackReason> {
-        if epoch < self.fence {
+        if epoch < self.fence && self.rules.fence() {
             return Some(NackReason::Epoch);
         }
         if !self.rules.lock_check() {

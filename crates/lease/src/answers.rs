@@ -27,8 +27,18 @@ impl Answers {
         self.no |= self.bit(host) & !self.yes;
     }
 
+    /// How many said yes.
+    pub(crate) fn count(&self) -> usize {
+        count(self.yes)
+    }
+
+    /// What the configuration of the question needs.
+    pub(crate) fn majority(&self) -> usize {
+        self.configuration.majority()
+    }
+
     pub(crate) fn won(&self) -> bool {
-        count(self.yes) >= self.configuration.majority()
+        self.count() >= self.majority()
     }
 
     /// A majority of yes cannot come any more.

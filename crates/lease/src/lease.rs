@@ -4,7 +4,7 @@ use crate::acceptor::Acceptor;
 use crate::effects::Effects;
 use crate::proposer::{Proposer, Step};
 use crate::rules::Rules;
-use crate::timing::{GRACE, SILENCE};
+use crate::timing::GRACE;
 use crate::{Ballot, Configuration, Message, Record, Timing};
 
 /// Who this process is.
@@ -45,7 +45,7 @@ pub enum Input {
     Fit {
         /// It can.
         fit: bool,
-        /// Places to stand back in the ranking, for one that can serve but not well.
+        /// For one that can serve but not well: it stands back behind all that have less, whatever their preference.
         handicap: u8,
     },
     /// Give the lease away (P9). Nothing happens unless this host holds it or is about to.
@@ -53,7 +53,8 @@ pub enum Input {
         /// Who may take it at once; the others wait a little.
         successor: Option<u64>,
     },
-    /// `CLOCK_BOOTTIME` jumped against `CLOCK_MONOTONIC`: the machine was suspended (P7).
+    /// `CLOCK_BOOTTIME` jumped against `CLOCK_MONOTONIC`: the machine was suspended (P7). How long it slept may be known
+    /// only roughly, so the acceptor is silent as after a start.
     ClockJump,
     /// The gate could not be opened, so the lease is of no use here (P7).
     OpenFailed,
@@ -120,7 +121,7 @@ impl Lease {
             rules,
         );
         let mut record = record.copied().unwrap_or(Record {
-            silent_until: now.saturating_add(SILENCE),
+            silent_until: now.saturating_add(rules.silence_span()),
             ..Record::default()
         });
         if !rules.silence_in_record() {
@@ -137,12 +138,9 @@ impl Lease {
         effects.clear();
         effects.close();
         effects.record();
-        let Identity {
-            host, incarnation, ..
-        } = identity;
         Self {
-            host,
-            incarnation,
+            host: identity.host,
+            incarnation: proposer.incarnation(),
             acceptor: record.acceptor(rules),
             proposer,
             fence_next: None,
@@ -153,6 +151,7 @@ impl Lease {
     pub fn step(&mut self, now: u64, input: Input, effects: &mut Effects) {
         effects.clear();
         let before = self.record();
+        let rules = self.acceptor.rules;
         let mut step = Step {
             now,
             acceptor: &mut self.acceptor,
@@ -179,7 +178,14 @@ impl Lease {
                 let same = epoch == present.epoch() && configuration.same_voters(&present);
                 if epoch > present.epoch() || same {
                     self.proposer.feed(&mut step, configuration, timing);
-                    step.acceptor.ready |= confirmed;
+                    if confirmed && !step.acceptor.ready {
+                        step.acceptor.ready = true;
+                        // A8: the fence of before the boot is forgotten, and may have been reported. GRACE would be a
+                        // second in which an epoch that others count as over finds an answer here.
+                        if rules.fence_when_ready() {
+                            step.acceptor.raise_fence(epoch);
+                        }
+                    }
                     let waiting = self.fence_next.is_some_and(|(fence, _)| fence == epoch);
                     if epoch > step.acceptor.fence && !waiting {
                         self.fence_next = Some((epoch, now.saturating_add(GRACE)));
@@ -188,7 +194,13 @@ impl Lease {
             }
             Input::Fit { fit, handicap } => self.proposer.fit(fit, handicap),
             Input::HandOver { successor } => self.proposer.hand_over(&mut step, successor),
-            Input::ClockJump | Input::OpenFailed => self.proposer.clock_jumped(&mut step),
+            Input::ClockJump => {
+                self.proposer.give_way(&mut step);
+                if rules.silence_after_jump() {
+                    step.acceptor.fall_silent(now);
+                }
+            }
+            Input::OpenFailed => self.proposer.give_way(&mut step),
         }
         if let Some((epoch, _)) = self.fence_next.filter(|(_, at)| now >= *at) {
             step.acceptor.raise_fence(epoch);

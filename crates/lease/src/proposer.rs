@@ -137,6 +137,18 @@ impl Proposer {
         self.highest_round = highest_round.max(ballot.round);
         (self.ballot, self.released) = (ballot, released);
         self.inherited = (ballot > released).then_some(ballot);
+        if let Some(ballot) = self.adopted() {
+            self.incarnation = ballot.incarnation;
+        }
+    }
+
+    /// What a process that breaks P10 goes on with.
+    fn adopted(&self) -> Option<Ballot> {
+        self.inherited.filter(|_| !self.rules.new_ballot())
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub(crate) fn holding(&self) -> bool {
@@ -177,7 +189,7 @@ impl Proposer {
             self.redraw();
             self.next_try = self.next_try.max(step.now + self.order(self.host));
         }
-        if let Some(ballot) = self.inherited.take() {
+        if let Some(ballot) = self.inherited.take_if(|_| self.rules.new_ballot()) {
             self.release(step, ballot, 0);
         }
         if self.holding() && !configuration.is_proposer(self.host) {
@@ -257,7 +269,8 @@ impl Proposer {
 
     /// What this host waits longer than the first in the ranking.
     fn order(&self, gone: u64) -> u64 {
-        let places = self.configuration.rank(self.host, gone) + u64::from(self.handicap);
+        let members = self.configuration.members().len() as u64;
+        let places = self.configuration.rank(self.host, gone) + u64::from(self.handicap) * members;
         places * Timing::slot(self.round_trip()) + self.jitter
     }
 

@@ -23,4 +23,17 @@ impl Random {
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
     }
+
+    /// True so often.
+    #[cfg(test)]
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of these, of which there is at least one.
+    #[cfg(test)]
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let place = self.below(from.len() as u64);
+        &from[usize::try_from(place).unwrap_or(0)]
+    }
 }

@@ -142,7 +142,12 @@ impl Proposer {
         sent.answers.yes(from);
         let sent = *sent;
         self.measured(from, step.now, sent.at);
-        if !sent.answers.won() {
+        let needed = if self.rules.configuration_at_sending() {
+            sent.answers.majority()
+        } else {
+            self.configuration.majority()
+        };
+        if sent.answers.count() < needed {
             return;
         }
         let base = if self.rules.deadline_from_sending() {
@@ -180,11 +185,11 @@ impl Proposer {
     pub(super) fn prepare(&mut self, step: &mut Step<'_>) {
         self.learn(step.acceptor.highest());
         self.highest_round += 1;
-        self.ballot = Ballot {
+        self.ballot = self.adopted().unwrap_or(Ballot {
             round: self.highest_round,
             host: self.host,
             incarnation: self.incarnation,
-        };
+        });
         self.proposes = [None; PROPOSES_MAX];
         self.phase = Phase::Prepare(self.round(step.now));
         step.effects.record();

@@ -4,8 +4,8 @@ use super::{PROPOSES_MAX, Phase, Proposer, Round, Step};
 use crate::{Ballot, Message, Timing};
 
 impl Proposer {
-    /// P7 for a jump of `CLOCK_BOOTTIME` against `CLOCK_MONOTONIC`.
-    pub(crate) fn clock_jumped(&mut self, step: &mut Step<'_>) {
+    /// P7 for a lease that is of no use here any more, though it has not run out.
+    pub(crate) fn give_way(&mut self, step: &mut Step<'_>) {
         if self.holding() {
             self.lose(step);
         }
@@ -49,7 +49,13 @@ impl Proposer {
     /// P7.
     pub(super) fn lose(&mut self, step: &mut Step<'_>) {
         step.effects.close();
-        self.release(step, self.ballot, 0);
+        if !self.rules.dead_ballot() {
+            self.deadline = step.now + self.lease();
+            return;
+        }
+        if self.rules.release_of_the_lost() {
+            self.release(step, self.ballot, 0);
+        }
         self.phase = Phase::Idle;
         self.query_first = true;
         self.redraw();

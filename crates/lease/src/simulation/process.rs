@@ -1,208 +1,371 @@
-//! What a simulated process does: it steps, and carries effects out one by one, so that it can stall or die in between.
+//! What a simulated process does: the lease thread's loop. It can stall or die between any two instructions: between
+//! reading the clock and using it, and between any two effects.
 
 use std::collections::VecDeque;
 
-use super::host::Process;
-use super::world::{Control, Duration, Event, World};
-use crate::rules::Rules;
-use crate::timing::{MS, SILENCE};
-use crate::{Effect, Effects, Identity, Input, Lease, Message};
+use super::control::Control;
+use super::host::{Arrival, Process};
+use super::trace;
+use super::world::{Event, World};
+use crate::timing::MS;
+use crate::{Effect, Identity, Input, Lease, Message, Replay, SLOT_LEN};
+
+/// Datagrams that a socket keeps for a process that stands still.
+const SOCKET: usize = 256;
+
+/// Marks the deadline of a relative gate as "so much longer from when it is applied".
+const RELATIVE: u64 = 1 << 63;
+
+/// How often a gate cannot be opened, in a million.
+const OPENING_FAILS_PPM: u64 = 200;
+
+/// A machine's process between two instructions.
+enum Interruption {
+    Stall,
+    Kill,
+}
 
 impl World {
     pub(super) fn start(&mut self, host: usize) {
         if self.hosts[host].process.is_some() {
             return;
         }
+        if self.hosts[host].asleep {
+            return self.schedule(MS, Event::Start { host });
+        }
         let (incarnation, seed) = (self.random.next() | 1, self.random.next());
-        let rules = if let Control::Rule(off) = self.control {
-            Rules::without(off)
-        } else {
-            Rules::all()
-        };
-        let mut effects = Effects::new();
-        let (now, machine) = (self.now, &mut self.hosts[host]);
+        let rules = self.scenario.control.rules(self.timing.lease());
+        let machine = &mut self.hosts[host];
+        let (id, now) = (machine.id, machine.local(self.now));
         let identity = Identity {
-            host: machine.id,
+            host: id,
             incarnation,
             seed,
         };
-        let lease = Lease::start_with(
-            identity,
-            machine.local(now),
-            machine.record.as_ref(),
-            &mut effects,
-            rules,
-        );
+        let record = machine.tmpfs.open();
+        let lease = Lease::start_with(identity, now, record.as_ref(), &mut self.effects, rules);
         machine.generation += 1;
-        let generation = machine.generation;
         machine.process = Some(Process {
             lease,
+            replay: Replay::default(),
+            counter: machine.generation << 32,
             stalled: false,
+            read: None,
             undone: VecDeque::new(),
-            inbox: VecDeque::new(),
-            wake: u64::MAX,
+            socket: VecDeque::new(),
+            jumped: false,
+            fed: None,
+            fit: None,
+            hand_over: None,
+            published: (0, false),
         });
-        self.note(|| format!("start {host}, generation {generation}"));
-        self.carry_out(host, &effects, None);
-        let after = self.random.below(MS * 100);
-        self.schedule(after, Event::Feed { host, generation });
+        let found = if record.is_some() {
+            "its record"
+        } else {
+            "no record"
+        };
+        self.note(|| format!("{id} starts with {found}"));
+        self.carry_out(host, None);
+        self.attend(host);
+        let reach = if self.scenario.prompt { MS } else { 100 * MS };
+        let after = self.random.below(reach);
+        self.schedule(after, Event::Feed { host });
     }
 
-    /// One step of a host's process, unless it stands still.
-    pub(super) fn input(&mut self, host: usize, input: Input, from: Option<usize>) {
-        let now = self.hosts[host].local(self.now);
-        let Some(process) = self.hosts[host].process.as_mut() else {
+    pub(super) fn deliver(&mut self, to: usize, arrival: Arrival) {
+        if self.hosts[to].asleep {
+            return;
+        }
+        let Some(process) = &mut self.hosts[to].process else {
             return;
         };
-        if process.stalled {
-            process.inbox.push_back((input, from));
-            return;
+        if process.socket.len() < SOCKET {
+            process.socket.push_back(arrival);
+            self.attend(to);
         }
-        let mut effects = Effects::new();
-        process.lease.step(now, input, &mut effects);
-        if let (Some(trace), false) = (
-            &mut self.trace,
-            input == Input::Tick && effects.iter().next().is_none(),
-        ) {
-            trace.push(format!(
-                "{:>12.3} ms  {host}: {input:?}",
-                Duration(self.now)
-            ));
+    }
+
+    /// Goes on with what is there to be done, in the thread's order, until nothing is left or something comes between.
+    pub(super) fn attend(&mut self, host: usize) {
+        let limit = self.now;
+        let id = self.hosts[host].id;
+        loop {
+            let machine = &mut self.hosts[host];
+            let Some(process) = &mut machine.process else {
+                machine.timer = u64::MAX;
+                return;
+            };
+            if machine.asleep || process.stalled {
+                machine.timer = u64::MAX;
+                return;
+            }
+            if !process.undone.is_empty() {
+                self.go_on(host);
+                continue;
+            }
+            if let Some((read, input, from)) = process.read.take() {
+                self.step(host, read, input, from);
+                continue;
+            }
+            let (input, from) = if std::mem::take(&mut process.jumped) {
+                (Input::ClockJump, None)
+            } else if machine.timer <= limit {
+                machine.timer = u64::MAX;
+                (Input::Tick, None)
+            } else if let Some((datagram, from)) = process.socket.pop_front() {
+                // Before the first feed the key is not known, and nothing is believed.
+                let (sender, incarnation) = (datagram.sender, datagram.incarnation);
+                if sender == id || !process.replay.is_new(sender, incarnation, datagram.counter) {
+                    continue;
+                }
+                let message = datagram.message;
+                let input = Input::Datagram {
+                    sender,
+                    incarnation,
+                    message,
+                };
+                (input, Some(from))
+            } else if let Some((configuration, timing, confirmed)) = process.fed.take() {
+                let input = Input::Feed {
+                    configuration,
+                    timing,
+                    confirmed,
+                };
+                (input, None)
+            } else if let Some(fit) = process.fit.take() {
+                (Input::Fit { fit, handicap: 0 }, None)
+            } else if let Some(successor) = process.hand_over.take() {
+                let successor = (successor != 0).then_some(successor);
+                (Input::HandOver { successor }, None)
+            } else {
+                break;
+            };
+            let read = machine.local(self.now);
+            match self.interruption() {
+                None => self.step(host, read, input, from),
+                Some(Interruption::Kill) => return self.kill(host),
+                Some(Interruption::Stall) => {
+                    if let Some(process) = &mut self.hosts[host].process {
+                        process.read = Some((read, input, from));
+                    }
+                    return self.stall(host);
+                }
+            }
         }
-        self.carry_out(host, &effects, from);
         self.sleep(host);
     }
 
-    pub(super) fn carry_out(&mut self, host: usize, effects: &Effects, from: Option<usize>) {
-        let mut effects: VecDeque<_> = effects.iter().map(|effect| (effect, from)).collect();
-        let seen = |effect: &Effect| matches!(effect, Effect::Send { .. } | Effect::Answer(_));
-        let closing = |effect: &Effect| matches!(effect, Effect::CloseGate | Effect::RemoveAddress);
-        let last = |effect: &Effect| match self.control {
-            Control::RecordAfterAnswer => !seen(effect),
-            Control::ReleaseBeforeClose => closing(effect),
-            Control::None | Control::Rule(_) => false,
-        };
-        effects
-            .make_contiguous()
-            .sort_by_key(|(effect, _)| last(effect));
-        self.go_on(host, effects);
+    fn interruption(&mut self) -> Option<Interruption> {
+        if !self.faulty {
+            return None;
+        }
+        let draw = self.random.below(1_000_000);
+        if draw < self.scenario.stall_ppm {
+            Some(Interruption::Stall)
+        } else if draw < self.scenario.stall_ppm + self.scenario.kill_ppm {
+            Some(Interruption::Kill)
+        } else {
+            None
+        }
     }
 
-    /// Carries effects out one by one; between any two the process may stall or die.
-    pub(super) fn go_on(&mut self, host: usize, mut effects: VecDeque<(Effect, Option<usize>)>) {
-        while let Some((effect, from)) = effects.pop_front() {
-            if self.faulty && self.now > SILENCE {
-                let lease = self.timing.lease();
-                match self.random.below(3_000) {
-                    0 | 1 => {
-                        effects.push_front((effect, from));
-                        if let Some(process) = self.hosts[host].process.as_mut() {
-                            process.undone = effects;
-                        }
-                        let duration = self.random.below(2 * lease);
-                        return self.stall(host, duration);
+    /// One step with the time that was read for it.
+    fn step(&mut self, host: usize, read: u64, input: Input, from: Option<usize>) {
+        let Self { hosts, effects, .. } = self;
+        let Some(process) = &mut hosts[host].process else {
+            return;
+        };
+        process.lease.step(read, input, effects);
+        if self.trace.is_some() {
+            let idle = input == Input::Tick && self.effects.iter().next().is_none();
+            if !idle {
+                let id = self.hosts[host].id;
+                self.note(|| format!("{id} {}", trace::input(&input)));
+            }
+        }
+        self.carry_out(host, from);
+    }
+
+    fn carry_out(&mut self, host: usize, from: Option<usize>) {
+        self.script.clear();
+        self.script.extend(self.effects.iter());
+        match self.scenario.control {
+            Control::RecordAfterAnswer => {
+                self.script.sort_by_key(|e| matches!(e, Effect::Record));
+            }
+            Control::ReleaseBeforeClose => self
+                .script
+                .sort_by_key(|e| matches!(e, Effect::CloseGate | Effect::RemoveAddress)),
+            _ => {}
+        }
+        let script = std::mem::take(&mut self.script);
+        let mut failed = false;
+        for (place, &effect) in script.iter().enumerate() {
+            match self.interruption() {
+                None => {}
+                Some(Interruption::Stall) => {
+                    if let Some(process) = &mut self.hosts[host].process {
+                        let rest = script[place..].iter().map(|&effect| (effect, from));
+                        process.undone.extend(rest);
                     }
-                    2 => return self.kill(host),
-                    _ => {}
+                    self.half_done(host, effect);
+                    self.stall(host);
+                    break;
+                }
+                Some(Interruption::Kill) => {
+                    self.tear(host, effect);
+                    self.kill(host);
+                    break;
                 }
             }
-            self.effect(host, effect, from);
+            if !self.effect(host, effect, from) {
+                failed = true;
+                break;
+            }
+        }
+        self.script = script;
+        self.publish(host);
+        if failed {
+            self.opening_failed(host);
         }
     }
 
-    pub(super) fn resume(&mut self, host: usize) {
-        let Some(process) = self.hosts[host].process.as_mut() else {
-            return;
-        };
-        process.stalled = false;
-        let undone = std::mem::take(&mut process.undone);
-        let inbox = std::mem::take(&mut process.inbox);
-        self.note(|| format!("{host} goes on"));
-        self.go_on(host, undone);
-        self.input(host, Input::Tick, None);
-        for (input, from) in inbox {
-            self.input(host, input, from);
+    /// What a stall left undone.
+    fn go_on(&mut self, host: usize) {
+        loop {
+            let Some(process) = &mut self.hosts[host].process else {
+                return;
+            };
+            let Some((effect, from)) = process.undone.pop_front() else {
+                break;
+            };
+            match self.interruption() {
+                None => {}
+                Some(Interruption::Kill) => {
+                    self.tear(host, effect);
+                    return self.kill(host);
+                }
+                Some(Interruption::Stall) => {
+                    if let Some(process) = &mut self.hosts[host].process {
+                        process.undone.push_front((effect, from));
+                    }
+                    return self.stall(host);
+                }
+            }
+            if !self.effect(host, effect, from) {
+                return self.opening_failed(host);
+            }
         }
+        self.publish(host);
     }
 
-    pub(super) fn effect(&mut self, host: usize, effect: Effect, from: Option<usize>) {
-        if self.trace.is_some() {
-            self.note(|| format!("    {host}: {effect:?}"));
-        }
-        let now = self.now;
+    /// What comes after a failed opening is left out.
+    fn opening_failed(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
-        let Some(process) = &machine.process else {
-            return;
+        let now = machine.local(self.now);
+        if let Some(process) = &mut machine.process {
+            process.undone.clear();
+            self.step(host, now, Input::OpenFailed, None);
+        }
+    }
+
+    fn publish(&mut self, host: usize) {
+        let machine = &mut self.hosts[host];
+        let now = machine.local(self.now);
+        if let Some(process) = &mut machine.process
+            && process.undone.is_empty()
+        {
+            let view = process.lease.view(now);
+            process.published = (view.fence, view.ready && now >= view.silent_until);
+        }
+    }
+
+    /// A relative gate: how long was computed, and is used after the stall.
+    fn half_done(&mut self, host: usize, effect: Effect) {
+        let machine = &mut self.hosts[host];
+        let now = machine.local(self.now);
+        if let (Control::RelativeGate, Effect::OpenGate(until), Some(process)) =
+            (self.scenario.control, effect, &mut machine.process)
+        {
+            let left = until.saturating_sub(now);
+            if let Some(first) = process.undone.front_mut() {
+                first.0 = Effect::OpenGate(left | RELATIVE);
+            }
+        }
+    }
+
+    /// A process killed while it writes its record leaves a part of it.
+    fn tear(&mut self, host: usize, effect: Effect) {
+        let length = usize::try_from(self.random.below(SLOT_LEN as u64)).unwrap_or(0);
+        let machine = &mut self.hosts[host];
+        if let (Effect::Record, Some(process)) = (effect, &machine.process) {
+            machine.tmpfs.tear(&process.lease.record(), length);
+        }
+    }
+
+    /// False if the gate could not be opened.
+    fn effect(&mut self, host: usize, effect: Effect, from: Option<usize>) -> bool {
+        let id = self.hosts[host].id;
+        if self.trace.is_some() {
+            self.note(|| format!("    {id} {}", trace::effect(&effect)));
+        }
+        let opening = matches!(effect, Effect::OpenGate(_)) && self.faulty;
+        if opening && self.random.below(1_000_000) < OPENING_FAILS_PPM {
+            return false;
+        }
+        let machine = &mut self.hosts[host];
+        let local = machine.local(self.now);
+        let Some(process) = &mut machine.process else {
+            return true;
         };
-        let incarnation = process.lease.incarnation();
         match effect {
             Effect::CloseGate => machine.gate_until = 0,
             Effect::RemoveAddress => machine.address = false,
-            Effect::Record => machine.record = Some(process.lease.record()),
+            Effect::Record => machine.tmpfs.write(&process.lease.record()),
             Effect::OpenGate(until) => {
-                machine.gate_until = until;
-                self.check_gates(host);
+                machine.gate_until = if until & RELATIVE == 0 {
+                    until
+                } else {
+                    local + (until & !RELATIVE)
+                };
+                self.check(host);
             }
             Effect::AddAddress => {
-                if machine.gate_open(now) {
+                if local < machine.gate_until {
                     machine.address = true;
-                    self.check_addresses(host);
+                    self.check(host);
                 }
             }
             Effect::Announce => {}
             Effect::Send { to, message } => {
-                if let Some(to) = self.hosts.iter().position(|host| host.id == to) {
-                    self.transmit(host, to, incarnation, message);
-                }
+                let place = self.place_of(to);
+                self.send(host, place, message);
             }
-            Effect::Answer(message) => {
-                if let Some(to) = from {
-                    self.transmit(host, to, incarnation, message);
-                }
-            }
+            Effect::Answer(message) => self.send(host, from, message),
+        }
+        true
+    }
+
+    fn send(&mut self, host: usize, to: Option<usize>, message: Message) {
+        if let (Some(to), Some(process)) = (to, &mut self.hosts[host].process) {
+            process.counter += 1;
+            let signature = (process.lease.incarnation(), process.counter);
+            self.transmit(host, to, signature, message);
         }
     }
 
-    pub(super) fn transmit(&mut self, from: usize, to: usize, incarnation: u64, message: Message) {
-        let deliveries = self
-            .network
-            .deliveries(&mut self.random, from, to, self.timing.lease());
-        for delay in deliveries.into_iter().flatten() {
-            self.schedule(
-                delay,
-                Event::Deliver {
-                    from,
-                    to,
-                    incarnation,
-                    message,
-                },
-            );
-        }
-    }
-
-    /// The timer; it is up to a millisecond late while things go wrong.
-    pub(super) fn sleep(&mut self, host: usize) {
+    /// Sets the timer; it rings up to a millisecond late while things go wrong.
+    fn sleep(&mut self, host: usize) {
         let late = self.random.below(if self.faulty { MS } else { MS / 10 });
         let machine = &mut self.hosts[host];
-        let Some(process) = machine.process.as_mut() else {
+        let Some(process) = &machine.process else {
             return;
         };
         let wake = process.lease.wake();
-        if wake == process.wake {
-            return;
-        }
-        process.wake = wake;
-        if wake < u64::MAX {
-            let at = machine.real(wake).max(self.now);
-            let generation = machine.generation;
-            self.schedule(
-                at - self.now + late,
-                Event::Wake {
-                    host,
-                    generation,
-                    at: wake,
-                },
-            );
-        }
+        machine.timer = if wake == u64::MAX {
+            u64::MAX
+        } else {
+            machine.real(wake).max(self.now) + late
+        };
     }
 }
