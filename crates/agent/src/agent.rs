@@ -28,6 +28,7 @@ use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_admin,
 use crate::node::{Node, raft_refused};
 use crate::refused::{Refused, chain};
 use crate::service::{admin::AdminService, enrol::EnrolService, peer::PeerService};
+use crate::standing::{self, require_standing};
 use crate::tasks::Tasks;
 use crate::{cluster_loop, host_loop};
 
@@ -173,6 +174,8 @@ impl Agent {
         self.follow_members(&node);
         host_loop::spawn(self, &node);
         cluster_loop::spawn(self, &node);
+        placement_loop::spawn(self, &node);
+        standing::spawn(self, &node);
         self.watch_consensus(&node);
         self.confirm(&node);
         self.node.send_replace(Some(Arc::clone(&node)));
@@ -186,8 +189,9 @@ impl Agent {
     }
 
     fn serve_agents(self: &Arc<Self>, node: &Arc<Node>, listener: TlsListener) {
-        let for_hosts = |request: tonic::Request<()>| {
-            require_host(&request)?;
+        let judging = Arc::clone(node);
+        let for_hosts = move |request: tonic::Request<()>| {
+            require_standing(&judging, &request)?;
             Ok(request)
         };
         let for_admins = |request: tonic::Request<()>| {
@@ -196,19 +200,22 @@ impl Agent {
         };
         // Before a message is read: whoever has no certificate reaches `Enrol` alone, with
         // small messages.
-        let routes = Routes::new(InterceptedService::new(node.raft.service(), for_hosts))
-            .add_service(InterceptedService::new(
-                PeerServer::new(PeerService::new(Arc::clone(node))),
-                for_hosts,
-            ))
-            .add_service(
-                EnrolServer::new(EnrolService::new(Arc::clone(node)))
-                    .max_decoding_message_size(ENROL_BYTES_MAX),
-            )
-            .add_service(InterceptedService::new(
-                AdminServer::new(AdminService::new(Arc::clone(self))),
-                for_admins,
-            ));
+        let routes = Routes::new(InterceptedService::new(
+            node.raft.service(),
+            for_hosts.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            PeerServer::new(PeerService::new(Arc::clone(node))),
+            for_hosts,
+        ))
+        .add_service(
+            EnrolServer::new(EnrolService::new(Arc::clone(node)))
+                .max_decoding_message_size(ENROL_BYTES_MAX),
+        )
+        .add_service(InterceptedService::new(
+            AdminServer::new(AdminService::new(Arc::clone(self))),
+            for_admins,
+        ));
         let stopping = self.tasks.stopping();
         self.tasks.spawn("serve agents", async move {
             if let Err(error) = listener.serve(routes, stopping).await {
@@ -255,6 +262,9 @@ impl Agent {
             let confirm = async {
                 while node.barrier().await.is_err() {
                     crate::time::pause(Duration::from_millis(100)).await;
+                    if node.standing.removed().is_some() {
+                        return;
+                    }
                 }
                 node.confirmed.store(true, Ordering::Relaxed);
                 node.changed.notify_one();

@@ -77,6 +77,8 @@ impl Carrier {
                     Ok(key) => vip.feed(&feed, &key).await.map_err(|error| {
                         Refused::new(
                             "KHA3060",
+            | Effect::RaftRemove { .. }
+            | Effect::RaftTransfer { .. }
                             "feed khavip",
                             chain(&error),
                             "see `khactl logs khavip`",

@@ -7,7 +7,10 @@ use khactl_model::facts::EtcdMemberFact;
 use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, EtcdStage, Host};
 use khactl_plan::effect::Effect;
-use khactl_plan::{ClusterCx, RaftFacts, fence_majority, plan_cluster};
+use khactl_plan::{
+    ClusterCx, RaftFacts, Status as PlanStatus, Verdict, fence_majority, judge_removal,
+    plan_cluster,
+};
 use khactl_raft::Peer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,10 +84,11 @@ impl ClusterLoop {
     async fn turn(&mut self) -> Turn {
         let status = self.node.raft.status().borrow().clone();
         let now_ms = time::boot_ms();
-        self.node.reports().lead(status.is_leader, now_ms);
+        let term = status.is_leader.then_some(status.term);
+        self.node.reports().lead(term, now_ms);
         if !status.is_leader {
             self.node.leader_view.send_if_modified(|view| {
-                let any = !view.problems.is_empty() || view.etcd_members.is_some();
+                let any = *view != LeaderView::default();
                 *view = LeaderView::default();
                 any
             });
@@ -113,24 +117,23 @@ impl ClusterLoop {
                 memory.leading_since_ms().unwrap_or(now_ms),
             )
         };
-        let raft = RaftFacts {
-            voters: status.voters.iter().map(|p| p.id).collect(),
-            learners: status.learners.iter().map(|p| p.id).collect(),
-            matched: status.matched.clone(),
-            last_log: status.last_log,
-            changing: status.changing,
-        };
+        let raft = raft_facts(&status);
         let plan = plan_cluster(&ClusterCx {
             spec: &spec,
             state: &state,
             reports: &reports,
             raft: &raft,
+            leader_id: self.node.member.host_id,
             etcd_members: etcd_members.as_deref(),
             fence_majority_since_ms,
             leader_since_ms,
             now_ms,
         });
         let mut problems = plan.problems.clone();
+        let mut waiting = match plan.status {
+            PlanStatus::Waiting { why } => why,
+            _ => String::new(),
+        };
         let mut failed = false;
         let mut pause = if plan.effects.is_empty() {
             SETTLED
@@ -146,6 +149,7 @@ impl ClusterLoop {
                 Ok(()) => tracing::info!(effect = told, "membership changed"),
                 Err(refused) => {
                     tracing::info!(%refused, "a membership change waits");
+                    waiting = format!("{}: {}", refused.doing, refused.wrong);
                     problems.push(problem("", &refused));
                     failed = true;
                     break;
@@ -154,6 +158,7 @@ impl ClusterLoop {
         }
         self.node.leader_view.send_replace(LeaderView {
             etcd_members,
+            waiting,
             problems,
         });
         if failed {
@@ -207,6 +212,28 @@ impl ClusterLoop {
                 .promote(host_id)
                 .await
                 .map_err(|e| raft_refused("make an agent a voter", &e)),
+            Effect::RaftRemove { host_id } => self
+                .node
+                .raft
+                .remove(host_id)
+                .await
+                .map_err(|e| raft_refused("take an agent out of consensus", &e)),
+            Effect::RaftTransfer { host_id } => self
+                .node
+                .raft
+                .transfer_leader(host_id)
+                .await
+                .map_err(|e| raft_refused("hand leadership over", &e)),
+            Effect::EtcdRemove {
+                host_name,
+                member_id,
+            } => {
+                let doing = format!("take the etcd member of {host_name} out");
+                self.etcd(&doing)?
+                    .member_remove(member_id)
+                    .await
+                    .map_err(|e| host_refused(&doing, &e))
+            }
             Effect::EtcdAddLearner {
                 host_name,
                 peer_url,
@@ -228,9 +255,10 @@ impl ClusterLoop {
                     .await
                     .map_err(|e| host_refused(&doing, &e))
             }
+            // Here or nowhere: what this leader saw, another one may not rely on (M2).
             Effect::Propose(command) => {
                 let actor = format!("host:{}", self.node.member.host_name);
-                self.node.propose(&actor, command).await.map(drop)
+                self.node.propose_here(&actor, command).await.map(drop)
             }
             // These concern one host and come from its own plan alone.
             Effect::EnsureFolder { .. }
@@ -287,7 +315,7 @@ impl ClusterLoop {
             .state()
             .hosts
             .into_values()
-            .filter(|h| h.etcd.stage == EtcdStage::Voter)
+            .filter(|h| h.etcd.stage == EtcdStage::Voter && h.removal.is_none())
             .collect();
         voters.sort_by_key(|h| (h.id != own, h.id));
         voters.iter().map(Host::etcd_client_url).collect()
@@ -317,10 +345,66 @@ impl ClusterLoop {
     }
 }
 
-/// Whether a member's stage or id is still open.
+/// What a removal would do, as this leader sees the cluster now.
+///
+/// # Errors
+/// This host does not lead, or it cannot read the spec.
+pub fn judge(node: &Node, host_id: u64) -> Result<Verdict, Refused> {
+    let doing = "judge a removal";
+    let status = node.raft.status().borrow().clone();
+    if !status.is_leader {
+        let error = khactl_raft::Error::NotLeader {
+            leader: status.leader,
+        };
+        return Err(raft_refused(doing, &error));
+    }
+    let state = node.state();
+    let spec = state
+        .spec_yaml()
+        .and_then(|yaml| ClusterSpec::parse(yaml).ok())
+        .ok_or_else(|| {
+            Refused::new(
+                "KHA3048",
+                doing,
+                "the cluster state holds no spec yet",
+                "wait until this host has caught up with the others, then try again",
+            )
+        })?;
+    let now_ms = time::boot_ms();
+    let reports = node.reports().aged(now_ms);
+    let etcd_members = node.leader_view.borrow().etcd_members.clone();
+    Ok(judge_removal(
+        &ClusterCx {
+            spec: &spec,
+            state: &state,
+            reports: &reports,
+            raft: &raft_facts(&status),
+            leader_id: node.member.host_id,
+            etcd_members: etcd_members.as_deref(),
+            fence_majority_since_ms: None,
+            leader_since_ms: now_ms,
+            now_ms,
+        },
+        host_id,
+    ))
+}
+
+fn raft_facts(status: &khactl_raft::Status) -> RaftFacts {
+    RaftFacts {
+        voters: status.voters.iter().map(|p| p.id).collect(),
+        learners: status.learners.iter().map(|p| p.id).collect(),
+        matched: status.matched.clone(),
+        last_log: status.last_log,
+        changing: status.changing,
+    }
+}
+
+/// Whether a member's stage or id is still open, or a member is to leave.
 fn needs_etcd(state: &ClusterState) -> bool {
-    state
-        .hosts
-        .values()
-        .any(|h| h.etcd.stage != EtcdStage::Voter || h.etcd.member_id == 0 || !h.etcd.started)
+    state.hosts.values().any(|h| {
+        h.etcd.stage != EtcdStage::Voter
+            || h.etcd.member_id == 0
+            || !h.etcd.started
+            || h.removal.is_some()
+    })
 }

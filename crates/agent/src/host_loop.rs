@@ -114,6 +114,10 @@ impl HostLoop {
             })
             .await;
         }
+        if self.node.standing.removed().is_some() {
+            self.publish(HostView::default());
+            return SETTLED;
+        }
     }
 
     /// One look, plan and its effects. Returns how long it may rest.
@@ -303,8 +307,12 @@ impl HostLoop {
                         v1::ReportRequest { json },
                     ))
                     .await;
-                if let Err(error) = told {
-                    tracing::debug!(%error, "the leader did not take this host's report");
+                match told {
+                    Ok(_) => self.node.standing.heard(),
+                    Err(error) => {
+                        self.node.standing.missed(&error);
+                        tracing::debug!(%error, "the leader did not take this host's report");
+                    }
                 }
             }
         }

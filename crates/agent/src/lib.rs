@@ -25,6 +25,7 @@ pub mod reports;
 pub mod service;
 pub mod tasks;
 pub mod time;
+pub mod standing;
 pub mod vip_client;
 
 pub use refused::chain;

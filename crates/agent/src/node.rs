@@ -24,6 +24,7 @@ use crate::net::Peers;
 use crate::overview::RaftView;
 use crate::refused::{Refused, chain};
 use crate::reports::Reports;
+use crate::standing::Standing;
 use crate::time;
 use khactl_pki::SealingKey;
 
@@ -47,6 +48,8 @@ pub struct LeaderView {
     /// etcd's members as they were last listed.
     pub etcd_members: Option<Vec<EtcdMemberFact>>,
     /// What the plan, or carrying it out, found wrong.
+    /// What the next change of membership waits for; empty if none is due.
+    pub waiting: String,
     pub problems: Vec<Problem>,
 }
 
@@ -80,6 +83,8 @@ pub struct Node {
 impl Node {
     /// Puts a node together around a started consensus.
     pub fn new(
+    /// Whether this host is still one of the cluster.
+    pub standing: Standing,
         config: Arc<Config>,
         member: Member,
         raft: Raft<ClusterMachine>,
@@ -105,6 +110,7 @@ impl Node {
     pub fn state(&self) -> ClusterState {
         self.raft.with_machine(|machine| machine.state().clone())
     }
+            standing: Standing::default(),
 
     /// This host's record, once its admission has been applied here.
     pub fn host(&self) -> Option<Host> {
@@ -176,6 +182,7 @@ impl Node {
             command,
         });
         let deadline = khactl_sys::clock::boottime() + PROPOSE_TIMEOUT;
+                | Command::StartRemoval { .. }
         let answer = loop {
             let late = khactl_sys::clock::boottime() >= deadline;
             let outcome = match self.leader_address() {
@@ -207,21 +214,26 @@ impl Node {
                 Err((_, refused)) => return Err(refused),
             }
         };
-        match entry::decode_answer(&answer) {
-            Ok(Ok(number)) => Ok(number),
-            Ok(Err(rejected)) => Err(Refused::new(
-                &rejected.code,
-                doing,
-                rejected.wrong,
-                rejected.advice,
-            )),
-            Err(error) => Err(Refused::new(
-                "KHA3011",
-                doing,
-                chain(&error),
-                "run the same version of khad on all hosts",
-            )),
-        }
+        answered(doing, &answer)
+    }
+
+    /// The same on this host alone: nothing is passed on, and nothing is tried again.
+    ///
+    /// # Errors
+    /// The state's refusal, or that this host does not lead, or that no quorum answered.
+    pub async fn propose_here(&self, actor: &str, command: Command) -> Result<u64, Refused> {
+        let doing = "change the cluster's state";
+        let bytes = entry::encode(&Entry {
+            actor: actor.to_owned(),
+            at_ms: time::wall_ms(),
+            command,
+        });
+        let answer = self
+            .raft
+            .propose(bytes)
+            .await
+            .map_err(|error| raft_refused(doing, &error))?;
+        answered(doing, &answer)
     }
 
     /// Waits until this host has applied all that a quorum had agreed on when this was called.
@@ -269,6 +281,25 @@ pub fn raft_refused(doing: &str, error: &khactl_raft::Error) -> Refused {
         Error::NotLeader { .. } => (tonic::Code::Aborted, "KHA3013"),
         Error::NoQuorum { .. } => (tonic::Code::Unavailable, "KHA3014"),
         Error::OutcomeUnknown => (tonic::Code::Unknown, "KHA3015"),
+/// What applying an entry gave.
+fn answered(doing: &str, answer: &[u8]) -> Result<u64, Refused> {
+    match entry::decode_answer(answer) {
+        Ok(Ok(number)) => Ok(number),
+        Ok(Err(rejected)) => Err(Refused::new(
+            &rejected.code,
+            doing,
+            rejected.wrong,
+            rejected.advice,
+        )),
+        Err(error) => Err(Refused::new(
+            "KHA3011",
+            doing,
+            chain(&error),
+            "run the same version of khad on all hosts",
+        )),
+    }
+}
+
         Error::DiskFull { .. } => (tonic::Code::ResourceExhausted, "KHA3016"),
         _ => (tonic::Code::Internal, "KHA3017"),
     };

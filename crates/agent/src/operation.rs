@@ -1,8 +1,9 @@
-//! The journaled multi-step changes that this host goes through: init and join. Each step
+//! The journaled multi-step changes that this host goes through, init and join, or sees to, remove. Each step
 //! may be repeated; what a crash interrupts goes on where it stopped when it is run again.
 
 pub mod init;
 pub mod join;
+pub mod remove;
 
 use khactl_model::command::{Command, OperationKind, StepState};
 use khactl_model::component::ComponentName;

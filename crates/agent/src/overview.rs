@@ -44,6 +44,8 @@ pub struct View<'a> {
     pub problems: Vec<Problem>,
 }
 
+    /// What the leader's next change of membership waits for; empty if none is due.
+    pub waiting: String,
 /// The status.
 pub fn overview(view: &View<'_>) -> ClusterStatus {
     let state = view.state;
@@ -142,6 +144,7 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
 
 /// The host that says of itself that it holds; else the one most others believe in.
 fn holder(view: &View<'_>) -> Option<u64> {
+        waiting: view.waiting.clone(),
     let fresh = || {
         view.reports
             .values()
@@ -178,6 +181,7 @@ fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> Hos
         (Some(_), true, false) => "degraded",
     };
     HostStatus {
+        _ if host.removal.is_some() => "leaving",
         name: host.name.clone(),
         address: host.address.to_string(),
         role: match host.role {
@@ -300,6 +304,7 @@ mod tests {
         assert_eq!(status.hosts[0].state, "ready");
         assert_eq!(status.vip.holder.as_deref(), Some("cp1"));
         assert_eq!(status.leader.as_deref(), Some("cp1"));
+            waiting: String::new(),
         assert_eq!(status.problems, []);
         assert_eq!(status.components.len(), 1);
     }

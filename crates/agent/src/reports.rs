@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Reports {
     by_host: BTreeMap<u64, (HostReport, u64)>,
-    leading_since_ms: Option<u64>,
+    /// The term of the present leadership, and since when.
+    leading: Option<(u64, u64)>,
     /// Which leadership's and epoch's majority, and since when.
     fence_majority: Option<((u64, u64), u64)>,
 }
@@ -19,16 +20,14 @@ impl Reports {
         self.by_host.insert(report.host_id, (report, now_ms));
     }
 
-    /// This agent leads, or no longer. What was collected under another leadership is dropped.
-    pub fn lead(&mut self, leads: bool, now_ms: u64) {
-        match (leads, self.leading_since_ms) {
-            (true, None) => {
-                self.by_host.clear();
-                self.fence_majority = None;
-                self.leading_since_ms = Some(now_ms);
-            }
-            (false, Some(_)) => *self = Self::default(),
-            _ => {}
+    /// The term that this agent leads, if it does. What was collected under another leadership is
+    /// dropped, also if it ended and began again unseen (M2).
+    pub fn lead(&mut self, term: Option<u64>, now_ms: u64) {
+        if term != self.leading.map(|(known, _)| known) {
+            *self = Self {
+                leading: term.map(|term| (term, now_ms)),
+                ..Self::default()
+            };
         }
     }
 
@@ -44,7 +43,7 @@ impl Reports {
 
     /// Since when this agent leads.
     pub fn leading_since_ms(&self) -> Option<u64> {
-        self.leading_since_ms
+        self.leading.map(|(_, since_ms)| since_ms)
     }
 
     /// Since when a majority has reported the present epoch as its fence.
@@ -80,20 +79,26 @@ mod tests {
     fn a_new_leader_collects_afresh() {
         let mut reports = Reports::default();
         reports.insert(report(1), 5);
-        reports.lead(true, 10);
+        reports.lead(Some(3), 10);
         assert!(reports.aged(20).is_empty());
         reports.insert(report(2), 12);
-        reports.lead(true, 15);
+        reports.lead(Some(3), 15);
         assert_eq!(reports.aged(20)[&2].1, 8);
         assert_eq!(reports.leading_since_ms(), Some(10));
-        reports.lead(false, 30);
+        // Leadership was lost and won again before anybody looked.
+        reports.fenced(true, (3, 1), 25);
+        reports.lead(Some(5), 28);
         assert!(reports.aged(30).is_empty());
+        assert_eq!(reports.fence_majority_since_ms(), None);
+        assert_eq!(reports.leading_since_ms(), Some(28));
+        reports.lead(None, 30);
+        assert_eq!(reports.leading_since_ms(), None);
     }
 
     #[test]
     fn the_fence_counts_from_when_the_majority_was_first_seen() {
         let mut reports = Reports::default();
-        reports.lead(true, 0);
+        reports.lead(Some(1), 0);
         reports.fenced(true, (1, 1), 10);
         reports.fenced(true, (1, 1), 20);
         assert_eq!(reports.fence_majority_since_ms(), Some(10));

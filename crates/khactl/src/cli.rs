@@ -81,6 +81,8 @@ pub enum Command {
     Init(InitArgs),
     /// Make this host join a cluster; run again, it goes on where it stopped
     Join(JoinArgs),
+    /// Take another host out of the cluster for good, dead or alive; run again, it goes on
+    Remove(RemoveArgs),
     /// Tokens that let hosts join
     #[command(subcommand)]
     Token(TokenCommand),
@@ -147,6 +149,22 @@ pub enum TokenCommand {
     List,
     /// Make a token useless
     Revoke {
+/// `khactl remove`
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// The host that is to go
+    pub host: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Also if the cluster bears the loss of fewer hosts afterwards
+    #[arg(long)]
+    pub force: bool,
+    /// How long to wait until it is gone
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timespan::parse)]
+    pub timeout: Duration,
+}
+
         /// As `khactl token list` shows it
         id: String,
     },

@@ -9,10 +9,12 @@ use khactl_model::status::{ClusterStatus, HostStatus, Problem, VipStatus};
 use khactl_proto::v1::admin_server::{Admin, AdminServer};
 use khactl_proto::v1::progress::State;
 use khactl_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, Finding, InitRequest, JoinClusterRequest,
-    KubeconfigRequest, KubeconfigResponse, ListTokensRequest, ListTokensResponse, LogChunk,
-    LogsRequest, PreflightRequest, PreflightResponse, Progress, Refusal, RevokeTokenRequest,
-    RevokeTokenResponse, StatusRequest, StatusResponse, finding::Level,
+    ApplyConfigRequest, ApplyConfigResponse, ConfigChange, CreateTokenRequest, CreateTokenResponse,
+    Finding, InitRequest, JoinClusterRequest, KubeconfigRequest, KubeconfigResponse,
+    ListTokensRequest, ListTokensResponse, LogChunk, LogsRequest, PreflightRequest,
+    PreflightResponse, Progress, ReadConfigRequest, ReadConfigResponse, Refusal, RemoveHostRequest,
+    RevokeTokenRequest, RevokeTokenResponse, SpecRevision, StatusRequest, StatusResponse,
+    TransferRequest, TransferResponse, apply_config_request::Mode, finding::Level,
 };
 use prost::Message;
 use tempfile::TempDir;
@@ -146,6 +148,15 @@ impl Admin for Fake {
 
     async fn create_token(
         &self,
+    type RemoveStream = Pinned<Progress>;
+
+    async fn remove(
+        &self,
+        request: Request<RemoveHostRequest>,
+    ) -> Result<Response<Self::RemoveStream>, Status> {
+        Ok(Response::new(story(&request.into_inner().host)))
+    }
+
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
         let request = request.into_inner();

@@ -58,6 +58,25 @@ pub enum Command {
         /// A detail for people, or why it failed.
         text: String,
     },
+    /// The next revision of the spec.
+    SetSpec {
+        /// The revision that it was judged against and follows.
+        based_on: u64,
+        /// The spec as validated.
+        yaml: String,
+    },
+    /// From now on a host is on its way out, as an operation in the journal. Gives the operation's id.
+    StartRemoval {
+        /// The host.
+        host_name: String,
+        /// Also if fewer faults are borne afterwards; the leader judges that before it proposes.
+        forced: bool,
+    },
+    /// A host that has left everything else loses its record.
+    FinishRemoval {
+        /// The host's id.
+        host_id: u64,
+    },
 }
 
 /// See [`Command::CreateCluster`].
@@ -157,6 +176,8 @@ pub enum OperationKind {
     Init,
     /// Adds a host.
     Join,
+    /// Takes a host out.
+    Remove,
 }
 
 impl OperationKind {
@@ -165,12 +186,13 @@ impl OperationKind {
         match self {
             Self::Init => "init",
             Self::Join => "join",
+            Self::Remove => "remove",
         }
     }
 
     /// The kind of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Init, Self::Join]
+        [Self::Init, Self::Join, Self::Remove]
             .into_iter()
             .find(|k| k.as_str() == name)
     }

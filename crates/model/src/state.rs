@@ -6,6 +6,7 @@
 mod apply;
 mod host;
 mod operation;
+mod removal;
 mod token;
 
 #[cfg(test)]
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 pub use crate::command::{SealedAuthority, SealedSecret};
-pub use apply::{AUDIT_MAX, HOSTS_MAX, Refused, TOKENS_MAX};
+pub use apply::{AUDIT_MAX, HOSTS_MAX, REMOVED_MAX, Refused, TOKENS_MAX};
 pub use host::{EtcdMember, EtcdStage, Host, Role};
 pub use operation::{Operation, OperationState, Step};
+pub use removal::{Removal, RemovedHost};
 pub use token::{Token, TokenFault};
 
 /// Everything the cluster has agreed on.
@@ -29,6 +31,9 @@ pub struct ClusterState {
     pub specs: Vec<SpecRevision>,
     /// Hosts by name.
     pub hosts: BTreeMap<String, Host>,
+    /// The newest hosts that were removed, by their ids, at most [`REMOVED_MAX`].
+    #[serde(default)]
+    pub removed: BTreeMap<u64, RemovedHost>,
     /// Authorities by name.
     pub authorities: BTreeMap<String, SealedAuthority>,
     /// Other sealed secrets by name.

@@ -30,6 +30,9 @@ pub struct ClusterStatus {
     pub certificates: Vec<CertificateStatus>,
     /// The newest operations, newest first.
     pub operations: Vec<OperationStatus>,
+    /// What the next change of membership waits for; empty if none is due.
+    #[serde(default)]
+    pub waiting: String,
     /// What is wrong and what to do.
     pub problems: Vec<Problem>,
     /// Which host's view this is.
@@ -60,7 +63,7 @@ pub struct HostStatus {
     pub address: String,
     /// `control-plane` or `witness`.
     pub role: String,
-    /// `ready`, `joining`, `degraded` or `silent`.
+    /// `ready`, `joining`, `leaving`, `degraded` or `silent`.
     pub state: String,
     /// `voter`, `learner` or `absent`.
     pub raft: String,
@@ -114,7 +117,7 @@ pub struct CertificateStatus {
 pub struct OperationStatus {
     /// Its id.
     pub id: u64,
-    /// `init`, `join`.
+    /// `init`, `join`, `remove`.
     pub kind: String,
     /// The host it is about.
     pub host: String,

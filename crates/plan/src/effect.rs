@@ -63,6 +63,23 @@ pub enum Effect {
         /// The host's id.
         host_id: u64,
     },
+    /// Leader: take a host out of Raft, voter or learner.
+    RaftRemove {
+        /// The host's id.
+        host_id: u64,
+    },
+    /// Leader: let another voter lead, which has caught up.
+    RaftTransfer {
+        /// The id of the host that is to lead.
+        host_id: u64,
+    },
+    /// Leader: take a host's member out of etcd.
+    EtcdRemove {
+        /// The host.
+        host_name: String,
+        /// etcd's id of the member.
+        member_id: u64,
+    },
     /// Leader: add a host's member to etcd without a vote.
     EtcdAddLearner {
         /// The host.
@@ -77,6 +94,18 @@ pub enum Effect {
         /// etcd's id of the member.
         member_id: u64,
     },
+}
+
+impl Effect {
+    /// Whether it concerns khavip, whose own loop carries it out.
+    pub fn is_khavips(&self) -> bool {
+        match self {
+            Self::FeedVip(_) => true,
+            Self::EnsureProcess(process) => process.name == ComponentName::Khavip,
+            Self::StopProcess { name, .. } => *name == ComponentName::Khavip,
+            _ => false,
+        }
+    }
 }
 
 /// What a file holds. Secrets stay sealed in a plan; the executor opens them.

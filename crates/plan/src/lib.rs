@@ -30,7 +30,8 @@ pub use digest::{digest, feed_digest, sha256_hex};
 pub use host_plan::{HostPlan, plan_host};
 pub use khavip::vip_feed;
 pub use membership::{
-    ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, fence_majority, plan_cluster,
+    ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, Verdict, fence_majority, judge_removal,
+    plan_cluster,
 };
 pub use pki::{LeafPlace, Watched, watched};
 pub use registry::components;

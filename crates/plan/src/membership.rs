@@ -7,13 +7,16 @@
 //!
 //! It is level-triggered: what Raft and etcd list themselves is compared with what is recorded,
 //! so that a leader which died between a change and its record leaves nothing behind. Every
-//! plan holds one effect at the most. It never removes anyone.
+//! plan holds one effect at the most. A host leaves only when somebody asked for it, in the reverse
+//! order (see `removal`).
 
 mod cx;
 mod etcd;
 mod external;
 mod lease;
+mod quorum;
 mod raft;
+mod removal;
 
 use khactl_model::spec::Mode;
 use khactl_model::status::Problem;
@@ -24,8 +27,9 @@ use crate::problem;
 
 pub use cx::{ClusterCx, REPORT_FRESH_MS, RaftFacts};
 pub use lease::{LEASE_S_MS, fence_majority};
+pub use quorum::{Verdict, judge_removal};
 
-/// What a stage of joining has to say about the cluster.
+/// What a stage of joining or leaving has to say about the cluster.
 pub(crate) enum Step {
     /// Do this, then look again.
     Do(Effect, String),
@@ -37,9 +41,9 @@ pub(crate) enum Step {
 
 /// Plans the next change of membership. Only the leader carries it out.
 pub fn plan_cluster(cx: &ClusterCx<'_>) -> Plan {
-    // The lease before etcd: its change is one quick record, and an etcd learner may take long
-    // to catch up.
-    let mut stages = vec![raft::step(cx), lease::step(cx)];
+    // Who leaves goes first: a dead member in etcd keeps others from joining it. The lease before
+    // etcd: its change is one quick record, and an etcd learner may take long to catch up.
+    let mut stages = vec![removal::step(cx), raft::step(cx), lease::step(cx)];
     if cx.spec.control_plane.mode == Mode::Managed {
         stages.push(etcd::step(cx));
     }

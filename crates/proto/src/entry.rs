@@ -119,6 +119,14 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             state: state.as_str().to_owned(),
             text,
         }),
+        Command::SetSpec { based_on, yaml } => Wire::SetSpec(v1::SetSpec {
+            based_on,
+            spec_yaml: yaml,
+        }),
+        Command::StartRemoval { host_name, forced } => {
+            Wire::StartRemoval(v1::StartRemoval { host_name, forced })
+        }
+        Command::FinishRemoval { host_id } => Wire::FinishRemoval(v1::FinishRemoval { host_id }),
     };
     v1::Entry {
         version: ENTRY_VERSION,
@@ -203,6 +211,15 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
             step: s.step,
             text: s.text,
         },
+        Wire::SetSpec(s) => Command::SetSpec {
+            based_on: s.based_on,
+            yaml: s.spec_yaml,
+        },
+        Wire::StartRemoval(r) => Command::StartRemoval {
+            host_name: r.host_name,
+            forced: r.forced,
+        },
+        Wire::FinishRemoval(r) => Command::FinishRemoval { host_id: r.host_id },
     };
     Ok(Entry {
         actor: wire.actor,
@@ -266,6 +283,15 @@ mod tests {
                 state: StepState::Finished,
                 text: "ready".into(),
             },
+            Command::SetSpec {
+                based_on: 1,
+                yaml: "a: b".into(),
+            },
+            Command::StartRemoval {
+                host_name: "cp2".into(),
+                forced: true,
+            },
+            Command::FinishRemoval { host_id: 2 },
             Command::AdmitHost(AdmitHost {
                 token_id: "abc123".into(),
                 host_name: "cp2".into(),

@@ -15,6 +15,8 @@ pub struct Caller {
     pub identity: Identity,
     /// It is root on this host, over the Unix socket.
     pub local: bool,
+    /// SHA-256 of its certificate's public key, in hexadecimal; none without a certificate.
+    pub key_pin: Option<String>,
     /// Where it called from; none over the Unix socket.
     pub address: Option<SocketAddr>,
 }
@@ -115,6 +117,7 @@ mod tests {
         request.extensions_mut().insert(Caller {
             identity: Identity::Admin { name: "ann".into() },
             local: false,
+            key_pin: None,
             address: None,
         });
         assert_eq!(require_admin(&request).unwrap(), "ann");

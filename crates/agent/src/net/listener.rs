@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use khactl_pki::Pin;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -165,9 +166,12 @@ async fn welcome(
             return;
         }
     };
-    let identity = match stream.get_ref().1.peer_certificates() {
-        Some([leaf, ..]) => Identity::of_certificate(leaf),
-        _ => Identity::None,
+    let (identity, key_pin) = match stream.get_ref().1.peer_certificates() {
+        Some([leaf, ..]) => (
+            Identity::of_certificate(leaf),
+            Pin::of_certificate(leaf).map(Pin::to_hex),
+        ),
+        _ => (Identity::None, None),
     };
     let Some(place) = places.take(&identity) else {
         tracing::warn!(%peer, %identity, "too many open connections: this one is closed");
@@ -176,6 +180,7 @@ async fn welcome(
     let caller = Caller {
         identity,
         local: false,
+        key_pin,
         address: Some(peer),
     };
     // The receiver is gone only at the shutdown; then so is this connection.

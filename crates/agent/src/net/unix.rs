@@ -194,6 +194,7 @@ async fn accept(listener: UnixListener, ready: mpsc::Sender<Connection<UnixStrea
         let caller = Caller {
             identity,
             local: true,
+            key_pin: None,
             address: None,
         };
         // The receiver is gone only at the shutdown; then so is this connection.

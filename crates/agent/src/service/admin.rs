@@ -18,7 +18,7 @@ use crate::issue;
 use crate::logs;
 use crate::net::{require_admin, require_local};
 use crate::node::Node;
-use crate::operation::{init, join};
+use crate::operation::{init, join, remove};
 use crate::overview::{View, overview};
 use crate::preflight;
 use crate::refused::Refused;
@@ -125,6 +125,30 @@ impl Admin for AdminService {
 
     async fn create_token(
         &self,
+    type RemoveStream = ProgressStream;
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveHostRequest>,
+    ) -> Result<Response<Self::RemoveStream>, Status> {
+        let actor = self.actor(&request)?;
+        let (sender, receiver) = mpsc::channel(64);
+        let agent = Arc::clone(&self.agent);
+        let request = request.into_inner();
+        self.agent.tasks.spawn("remove", async move {
+            let stopping = agent.tasks.stopping();
+            let run = remove::run(&agent, &actor, &request, &sender);
+            tokio::select! {
+                outcome = run => if let Err(refused) = outcome {
+                    tracing::warn!(%refused, "remove ended");
+                    let _ = sender.send(Err(refused.into())).await;
+                },
+                () = stopping => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
         let doing = "create a token";
@@ -329,7 +353,9 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
             (addresses, spec.balancer.port)
         })
         .unwrap_or_default();
-    let problems = node.leader_view.borrow().problems.clone();
+    let leader_view = node.leader_view.borrow().clone();
+    let mut problems = leader_view.problems;
+    problems.extend(node.standing.problem(&node.member.host_name));
     let status = overview(&View {
         state: &state,
         raft: &raft,
@@ -341,3 +367,4 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
     serde_json::to_string(&status)
         .map_err(|error| Refused::new("KHA3051", "show the status", error, "report this as a bug"))
 }
+        waiting: leader_view.waiting,

@@ -10,9 +10,11 @@ use tonic::{Request, Response, Status};
 
 use crate::issue;
 use crate::logs;
-use crate::net::require_host;
+use crate::net;
 use crate::node::{Node, raft_refused};
+use crate::operation::remove;
 use crate::refused::Refused;
+use crate::standing::require_standing;
 use crate::time;
 
 /// Answers the other agents.
@@ -29,11 +31,13 @@ impl PeerService {
 
     /// The caller's record; its certificate says who it is.
     fn caller<T>(&self, request: &Request<T>) -> Result<String, Status> {
-        let name = require_host(request)?;
-        let known = self
-            .node
-            .raft
-            .with_machine(|machine| machine.state().hosts.contains_key(&name));
+        let name = require_standing(&self.node, request)?;
+        let key_pin = net::caller(request).key_pin;
+        // The name alone may be that of a host which was removed and joined anew.
+        let known = self.node.raft.with_machine(|machine| {
+            let host = machine.state().hosts.get(&name);
+            host.is_some_and(|host| Some(&host.key_pin) == key_pin.as_ref())
+        });
         if known || name == self.node.member.host_name {
             Ok(name)
         } else {
@@ -58,11 +62,7 @@ impl Peer for PeerService {
         let caller = self.caller(&request)?;
         let mut entry = entry::decode(&request.into_inner().entry)
             .map_err(|error| Refused::new("KHA3011", doing, error, "upgrade khad"))?;
-        // A host speaks for itself and for the people on it, and for no other host.
-        let suffix = format!("@{caller}");
-        if !entry.actor.ends_with(&suffix) {
-            entry.actor = format!("host:{caller}");
-        }
+        entry.actor = actor_of(&caller, entry.actor);
         entry.at_ms = time::wall_ms();
         let answer = self
             .node
@@ -132,6 +132,18 @@ impl Peer for PeerService {
     }
 
     async fn status(
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveRequest>,
+    ) -> Result<Response<v1::RemoveResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let request = request.into_inner();
+        let actor = actor_of(&caller, request.actor);
+        let operation =
+            remove::begin(&self.node, &actor, &request.host_name, request.force).await?;
+        Ok(Response::new(v1::RemoveResponse { operation }))
+    }
+
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
@@ -152,3 +164,46 @@ impl Peer for PeerService {
         Ok(Response::new(stream))
     }
 }
+    async fn vip_view(
+        &self,
+        request: Request<v1::VipViewRequest>,
+    ) -> Result<Response<v1::VipViewResponse>, Status> {
+        self.caller(&request)?;
+        let view = transfer::own_view(&self.node).await;
+        let json = view.and_then(|view| serde_json::to_string(&view).ok());
+        Ok(Response::new(v1::VipViewResponse {
+            json: json.unwrap_or_default(),
+        }))
+    }
+
+    async fn hand_over_vip(
+        &self,
+        request: Request<v1::HandOverVipRequest>,
+    ) -> Result<Response<v1::HandOverVipResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let successor_id = request.into_inner().successor_id;
+        tracing::info!(caller, successor_id, "asked to hand the VIP over");
+        let held = transfer::own_hand_over(&self.node, successor_id).await?;
+        Ok(Response::new(v1::HandOverVipResponse { held }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::TransferResponse>, Status> {
+        let caller = self.caller(&request)?;
+        let host = request.into_inner().host;
+        tracing::info!(caller, host, "asked to hand the leadership over");
+        Ok(Response::new(
+            transfer::leader_here(&self.node, &host).await?,
+        ))
+    }
+}
+
+/// A host speaks for itself and for the people on it, and for no other host.
+fn actor_of(caller: &str, claimed: String) -> String {
+    if claimed.ends_with(&format!("@{caller}")) {
+        claimed
+    } else {
+        format!("host:{caller}")
+    }

@@ -9,6 +9,7 @@ mod logs;
 mod operation;
 mod preflight;
 mod spec_file;
+mod remove;
 mod status;
 mod token;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Join(args) => wait_for(join::run(&agent()?, args, output)),
         Command::Token(command) => wait_for(token::run(&agent()?, command, output)),
         Command::Status(args) => wait_for(status::run(&agent()?, args, output)),
+        Command::Remove(args) => wait_for(remove::run(&agent()?, args, output)),
         Command::Kubeconfig(args) => wait_for(kubeconfig::run(&agent()?, args, output)),
         Command::Logs(args) => wait_for(logs::run(&agent()?, args)),
         Command::Lab(command) => return lab::run(command, output),

@@ -6,7 +6,9 @@ use super::{
     AuditEntry, Cluster, ClusterState, EtcdMember, EtcdStage, Host, LeaseMembership, Operation,
     OperationState, Role, SpecRevision, Token, TokenFault,
 };
-use crate::command::{AddToken, AdmitHost, Command, CreateCluster, Entry, SetEtcdStage};
+use crate::command::{
+    AddToken, AdmitHost, Command, CreateCluster, Entry, OperationKind, SetEtcdStage,
+};
 
 /// Audit entries kept in the state; older ones are in the hosts' logs.
 pub const AUDIT_MAX: usize = 500;
@@ -15,6 +17,11 @@ pub const TOKENS_MAX: usize = 200;
 /// Hosts of one cluster: seven voters are the most that quorums bear well, two more for
 /// replacing under way. The lease's fixed arrays have this size too.
 pub const HOSTS_MAX: usize = 9;
+/// Removed hosts kept, to refuse their certificates: those live a year, and nobody removes three
+/// hosts a day for so long.
+pub const REMOVED_MAX: usize = 1_000;
+/// Revisions of the spec that are kept, to be looked at and gone back to.
+const REVISIONS_MAX: usize = 50;
 /// Operations kept in the journal.
 const OPERATIONS_MAX: usize = 200;
 
@@ -30,7 +37,11 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(code: &'static str, wrong: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn new(
+        code: &'static str,
+        wrong: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self {
             code,
             wrong: wrong.into(),
@@ -71,30 +82,13 @@ impl ClusterState {
             Command::SetEtcdStage(set) => self.set_etcd_stage(set),
             Command::SetLease { epoch, members } => self.set_lease(*epoch, members),
             Command::StartOperation { kind, host_name } => {
-                // Two may begin the same at once, and one may ask twice.
-                if let Some((id, known)) = self.operation_of(*kind, host_name)
-                    && known.state == OperationState::Running
-                {
-                    return Ok(id);
-                }
-                let id = self.next_operation_id.max(1);
-                self.next_operation_id = id + 1;
-                while self.operations.len() >= OPERATIONS_MAX {
-                    self.operations.pop_first();
-                }
-                self.operations.insert(
-                    id,
-                    Operation {
-                        kind: *kind,
-                        host_name: host_name.clone(),
-                        actor: entry.actor.clone(),
-                        started_at_ms: entry.at_ms,
-                        steps: Vec::new(),
-                        state: OperationState::Running,
-                    },
-                );
-                Ok(id)
+                Ok(self.start_operation(entry, *kind, host_name))
             }
+            Command::SetSpec { based_on, yaml } => self.set_spec(entry, *based_on, yaml),
+            Command::StartRemoval { host_name, forced } => {
+                self.start_removal(entry, host_name, *forced)
+            }
+            Command::FinishRemoval { host_id } => self.finish_removal(*host_id, entry.at_ms),
             Command::RecordStep {
                 operation,
                 step,
@@ -112,6 +106,37 @@ impl ClusterState {
                 Ok(*operation)
             }
         }
+    }
+
+    /// Its id. Two may begin the same at once, and one may ask twice: one that runs goes on.
+    pub(super) fn start_operation(
+        &mut self,
+        entry: &Entry,
+        kind: OperationKind,
+        host_name: &str,
+    ) -> u64 {
+        if let Some((id, known)) = self.operation_of(kind, host_name)
+            && known.state == OperationState::Running
+        {
+            return id;
+        }
+        let id = self.next_operation_id.max(1);
+        self.next_operation_id = id + 1;
+        while self.operations.len() >= OPERATIONS_MAX {
+            self.operations.pop_first();
+        }
+        self.operations.insert(
+            id,
+            Operation {
+                kind,
+                host_name: host_name.to_owned(),
+                actor: entry.actor.clone(),
+                started_at_ms: entry.at_ms,
+                steps: Vec::new(),
+                state: OperationState::Running,
+            },
+        );
+        id
     }
 
     fn create_cluster(&mut self, entry: &Entry, create: &CreateCluster) -> Result<u64, Refused> {
@@ -160,6 +185,7 @@ impl ClusterState {
                 started: false,
             },
             admitted_at_ms: entry.at_ms,
+            removal: None,
         };
         if stage == EtcdStage::Voter {
             host.etcd.initial_cluster = format!("{}={}", host.name, host.etcd_peer_url());
@@ -184,7 +210,13 @@ impl ClusterState {
             // The same key is a resumption, not a second use; with another token too, for the
             // first one may have run out before the answer arrived.
             let same = host.key_pin == admit.key_pin && host.address == admit.address;
-            return if same && token.revoked {
+            return if host.removal.is_some() {
+                Err(Refused::new(
+                    "KHA2082",
+                    format!("{} is being removed from the cluster", host.name),
+                    "wait until `khactl status` does not show it any more",
+                ))
+            } else if same && token.revoked {
                 Err(token_refused(token, TokenFault::Revoked, &admit.host_name))
             } else if same {
                 Ok(host.id)
@@ -230,6 +262,8 @@ impl ClusterState {
             .used_by
             .push((admit.host_name.clone(), admit.key_pin.clone()));
         let role = token.role;
+        // A host that was removed and is let in again with its old key is no stranger any more.
+        self.removed.retain(|_, host| host.key_pin != admit.key_pin);
         self.hosts.insert(
             admit.host_name.clone(),
             Host {
@@ -245,6 +279,7 @@ impl ClusterState {
                     started: false,
                 },
                 admitted_at_ms: now_ms,
+                removal: None,
             },
         );
         Ok(id)
@@ -305,8 +340,13 @@ impl ClusterState {
                 "`khactl status` shows those there are",
             )
         })?;
-        // A host's own report may come after the leader's record of the next stage.
-        host.etcd.stage = host.etcd.stage.max(set.stage);
+        // A host's own report may come after the leader's record of the next stage: who joins only
+        // goes on, who leaves only goes back.
+        host.etcd.stage = if host.removal.is_none() {
+            host.etcd.stage.max(set.stage)
+        } else {
+            host.etcd.stage.min(set.stage)
+        };
         if set.member_id != 0 {
             host.etcd.member_id = set.member_id;
         }
@@ -326,6 +366,17 @@ impl ClusterState {
                     self.lease.epoch
                 ),
                 "nothing to do: another leader was quicker",
+            ));
+        }
+        // Who is leaving, or gone, does not enter.
+        if let Some(host) = members.iter().find(|id| {
+            let stays = self.host_by_id(**id).is_some_and(|h| h.removal.is_none());
+            !stays && !self.lease.members.contains(id)
+        }) {
+            return Err(Refused::new(
+                "KHA2022",
+                format!("a lease change that adds host id {host}, which is not to stay"),
+                "nothing to do: the leader plans anew",
             ));
         }
         // M1: one voter added or removed per change.
@@ -351,6 +402,27 @@ impl ClusterState {
             members: members.to_vec(),
         };
         Ok(epoch)
+    }
+
+    fn set_spec(&mut self, entry: &Entry, based_on: u64, yaml: &str) -> Result<u64, Refused> {
+        let present = self.specs.last().map_or(0, |spec| spec.revision);
+        if based_on != present {
+            return Err(Refused::new(
+                "KHA2302",
+                format!("revision {present} is in force, and the change was made for {based_on}"),
+                "somebody else was quicker: `khactl config diff -f` shows what is left to change",
+            ));
+        }
+        let revision = present + 1;
+        self.specs.push(SpecRevision {
+            revision,
+            yaml: yaml.to_owned(),
+            actor: entry.actor.clone(),
+            at_ms: entry.at_ms,
+        });
+        let old = self.specs.len().saturating_sub(REVISIONS_MAX);
+        self.specs.drain(..old);
+        Ok(revision)
     }
 
     /// Whether an address is a host's own.
@@ -397,6 +469,12 @@ fn audit_text(command: &Command) -> Option<String> {
         Command::StartOperation { kind, host_name } => {
             format!("start {} of {host_name}", kind.as_str())
         }
+        Command::SetSpec { based_on, .. } => format!("change the spec of revision {based_on}"),
+        Command::StartRemoval { host_name, forced } => {
+            let how = if *forced { " by force" } else { "" };
+            format!("remove host {host_name}{how}")
+        }
+        Command::FinishRemoval { host_id } => format!("host id {host_id} is removed"),
         // The journal itself tells the steps.
         Command::RecordStep { .. } => return None,
     })

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+use super::Removal;
+
 /// What a host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +93,9 @@ pub struct Host {
     pub etcd: EtcdMember,
     /// Milliseconds since the Unix epoch.
     pub admitted_at_ms: i64,
+    /// It is being removed; `None`: it is to stay.
+    #[serde(default)]
+    pub removal: Option<Removal>,
 }
 
 impl Host {

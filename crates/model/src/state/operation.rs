@@ -71,6 +71,10 @@ impl Operation {
                 changed_at_ms: at_ms,
             }),
         }
+        // What is complete stays so, whatever an earlier step's record comes late with.
+        if self.state == OperationState::Done {
+            return;
+        }
         self.state = match state {
             StepState::Done => OperationState::Done,
             StepState::Failed => OperationState::Failed,

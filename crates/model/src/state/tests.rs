@@ -51,6 +51,26 @@ fn admit(token_id: &str, number: u8, key_pin: &str) -> Command {
     })
 }
 
+/// `cp1`, … with ids from 1 on; the lease has the first alone.
+fn cluster_of(hosts: u8) -> ClusterState {
+    let mut state = cluster();
+    state.apply(&entry(0, token("joins0", 16, None))).unwrap();
+    for number in 2..=hosts {
+        let pin = format!("pin{number}");
+        state
+            .apply(&entry(0, admit("joins0", number, &pin)))
+            .unwrap();
+    }
+    state
+}
+
+fn remove(number: u8) -> Command {
+    Command::StartRemoval {
+        host_name: format!("cp{number}"),
+        forced: false,
+    }
+}
+
 fn refused(state: &mut ClusterState, at_ms: i64, command: Command) -> &'static str {
     let before = state.clone();
     let refused = state.apply(&entry(at_ms, command)).unwrap_err();
@@ -172,7 +192,7 @@ fn the_first_host_has_an_etcd_member_if_the_cluster_has_an_authority_for_it() {
 
 #[test]
 fn the_lease_changes_by_one_member_and_one_epoch() {
-    let mut state = cluster();
+    let mut state = cluster_of(3);
     let set = |epoch, members: &[u64]| Command::SetLease {
         epoch,
         members: members.to_vec(),
@@ -180,6 +200,8 @@ fn the_lease_changes_by_one_member_and_one_epoch() {
     assert_eq!(refused(&mut state, 1, set(3, &[1, 2])), "KHA2021");
     assert_eq!(refused(&mut state, 1, set(2, &[1, 2, 3])), "KHA2022");
     assert_eq!(refused(&mut state, 1, set(2, &[2])), "KHA2022");
+    // No host has this id.
+    assert_eq!(refused(&mut state, 1, set(2, &[1, 9])), "KHA2022");
     state.apply(&entry(1, set(2, &[1, 2]))).unwrap();
     // Another leader was quicker: the same epoch again is refused.
     assert_eq!(refused(&mut state, 1, set(2, &[1])), "KHA2021");
@@ -263,4 +285,84 @@ fn tokens_and_audit_are_bounded() {
     }
     assert_eq!(state.audit.len(), AUDIT_MAX);
     assert_eq!(state.audit.back().unwrap().outcome, "KHA2018");
+}
+
+#[test]
+fn a_removal_is_one_operation_however_often_it_is_asked_for() {
+    let mut state = cluster_of(3);
+    let id = state.apply(&entry(5, remove(3))).unwrap();
+    assert_eq!(state.apply(&entry(6, remove(3))), Ok(id));
+    assert_eq!(state.operations.len(), 1);
+    assert_eq!(state.operations[&id].kind, OperationKind::Remove);
+    assert_eq!(state.staying().count(), 2);
+    assert_eq!(refused(&mut state, 7, remove(9)), "KHA2020");
+}
+
+#[test]
+fn the_last_host_that_stays_is_not_removed() {
+    let mut state = cluster_of(2);
+    state.apply(&entry(5, remove(1))).unwrap();
+    assert_eq!(refused(&mut state, 6, remove(2)), "KHA2080");
+}
+
+#[test]
+fn a_removed_host_is_remembered_by_its_key_and_its_id_is_not_used_again() {
+    let mut state = cluster_of(3);
+    let finish = Command::FinishRemoval { host_id: 3 };
+    assert_eq!(refused(&mut state, 4, finish.clone()), "KHA2081");
+    let id = state.apply(&entry(5, remove(3))).unwrap();
+    assert_eq!(state.apply(&entry(6, finish.clone())), Ok(3));
+    assert_eq!(state.operations[&id].state, OperationState::Done);
+    // The same again, by a leader that got no answer.
+    assert_eq!(state.apply(&entry(7, finish)), Ok(3));
+    assert!(!state.hosts.contains_key("cp3"));
+    assert_eq!(state.removed_by_key("pin3").unwrap().name, "cp3");
+    assert_eq!(state.removed_by_key("pin2"), None);
+    // A step's record that comes late opens nothing again.
+    let late = Command::RecordStep {
+        operation: id,
+        step: "record".into(),
+        state: StepState::Finished,
+        text: String::new(),
+    };
+    state.apply(&entry(8, late)).unwrap();
+    assert_eq!(state.operations[&id].state, OperationState::Done);
+    // The name and the key may come back, by a new token and with a new id.
+    assert_eq!(state.apply(&entry(9, admit("joins0", 3, "pin3"))), Ok(4));
+    assert_eq!(state.removed_by_key("pin3"), None);
+}
+
+#[test]
+fn a_host_that_is_leaving_only_goes_back_and_keeps_its_record_while_it_is_in_the_lease() {
+    let mut state = cluster_of(2);
+    let lease = |epoch, members: &[u64]| Command::SetLease {
+        epoch,
+        members: members.to_vec(),
+    };
+    state.apply(&entry(4, lease(2, &[1, 2]))).unwrap();
+    state.apply(&entry(5, remove(2))).unwrap();
+    assert_eq!(
+        refused(&mut state, 6, Command::FinishRemoval { host_id: 2 }),
+        "KHA2081"
+    );
+    state.apply(&entry(7, lease(3, &[1]))).unwrap();
+    assert_eq!(refused(&mut state, 8, lease(4, &[1, 2])), "KHA2022");
+    assert_eq!(
+        refused(&mut state, 8, admit("joins0", 2, "pin2")),
+        "KHA2082"
+    );
+    let recorded = |stage| {
+        Command::SetEtcdStage(SetEtcdStage {
+            host_name: "cp2".into(),
+            stage,
+            member_id: 0,
+            initial_cluster: String::new(),
+            started: false,
+        })
+    };
+    state.hosts.get_mut("cp2").unwrap().etcd.stage = EtcdStage::Voter;
+    state.apply(&entry(9, recorded(EtcdStage::Absent))).unwrap();
+    // The host's own report, from before.
+    state.apply(&entry(9, recorded(EtcdStage::Voter))).unwrap();
+    assert_eq!(state.hosts["cp2"].etcd.stage, EtcdStage::Absent);
 }

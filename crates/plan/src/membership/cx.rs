@@ -22,6 +22,8 @@ pub struct ClusterCx<'a> {
     pub reports: &'a BTreeMap<u64, (HostReport, u64)>,
     /// Raft's own view.
     pub raft: &'a RaftFacts,
+    /// The host that plans: it leads.
+    pub leader_id: u64,
     /// etcd's own list, read linearizably; `None`: it did not answer.
     pub etcd_members: Option<&'a [EtcdMemberFact]>,
     /// Since when [`crate::fence_majority`] has held without a break, as this leader saw it;
@@ -82,7 +84,14 @@ impl<'a> ClusterCx<'a> {
             })
     }
 
-    /// Hosts in the order of their admission.
+    /// Hosts that are to stay, in the order of their admission.
+    pub(super) fn staying(&self) -> Vec<&'a Host> {
+        let mut hosts = self.hosts();
+        hosts.retain(|host| host.removal.is_none());
+        hosts
+    }
+
+    /// All hosts in the order of their admission.
     pub(super) fn hosts(&self) -> Vec<&'a Host> {
         let mut hosts: Vec<&Host> = self.state.hosts.values().collect();
         hosts.sort_by_key(|host| host.id);

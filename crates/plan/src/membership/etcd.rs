@@ -15,7 +15,8 @@ use crate::problem;
 
 /// The next change of etcd's membership or of its record.
 pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
-    let hosts = cx.hosts();
+    let all = cx.hosts();
+    let hosts = cx.staying();
     let Some(members) = cx.etcd_members else {
         return if hosts.iter().all(|host| host.etcd.stage == EtcdStage::Voter) {
             Step::Passed
@@ -23,7 +24,7 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
             Step::Wait("etcd does not tell its members".to_owned(), None)
         };
     };
-    if let Some((command, what)) = hosts.iter().find_map(|host| record(host, &hosts, members)) {
+    if let Some((command, what)) = hosts.iter().find_map(|host| record(host, &all, members)) {
         return Step::Do(Effect::Propose(command), what);
     }
     if let Some(learner) = hosts.iter().find(|h| h.etcd.stage == EtcdStage::Learner) {
@@ -42,6 +43,14 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
         };
     };
     add(cx, next, &hosts, members)
+}
+
+/// etcd's id of the member that a host has, by etcd's own list.
+pub(super) fn listed(cx: &ClusterCx<'_>, host: &Host) -> Result<Option<u64>, String> {
+    match cx.etcd_members {
+        None => Err("etcd does not tell its members".to_owned()),
+        Some(members) => Ok(member_of(host, members).map(|member| member.id)),
+    }
 }
 
 /// What is recorded and is not so: told by etcd's list, never by what was tried.
@@ -129,7 +138,7 @@ pub(super) fn problems(cx: &ClusterCx<'_>) -> Vec<Problem> {
     let hosts = cx.hosts();
     let unknown = hosts
         .iter()
-        .filter(|host| host.etcd.stage != EtcdStage::Absent)
+        .filter(|host| host.etcd.stage != EtcdStage::Absent && host.removal.is_none())
         .filter(|host| member_of(host, members).is_none())
         .map(|host| Problem {
             code: problem::ETCD_MEMBER_UNKNOWN.to_owned(),

@@ -1,4 +1,4 @@
-//! Joining the VIP's lease, by the rules M1 to M3 of LEASE.md.
+//! Joining and leaving the VIP's lease, by the rules M1 to M3 of LEASE.md.
 
 use khactl_model::command::Command;
 use khactl_model::facts::HostReport;
@@ -33,7 +33,7 @@ pub fn fence_majority(state: &ClusterState, reports: &BTreeMap<u64, (HostReport,
 /// The next change of the lease's membership.
 pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
     let lease = &cx.state.lease;
-    let hosts = cx.hosts();
+    let hosts = cx.staying();
     let mut outside = hosts
         .into_iter()
         .filter(|host| !lease.members.contains(&host.id) && has_joined(cx, host))
@@ -42,35 +42,44 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
         return Step::Passed;
     };
     // M3: only a host whose khavip would answer at once.
-    let Some(next) = outside.find(|host| vip_ready(cx, host)) else {
+    let Some(next) = outside.find(|host| vip_ready(cx, host.id)) else {
         let why = format!("{first} joins the lease when its khavip is past its silence");
         return Step::Wait(why, None);
     };
+    // M1: one at a time.
+    let mut members = lease.members.clone();
+    members.push(next.id);
+    change(cx, members, &format!("{} joins the lease", next.name))
+}
+
+/// The change that takes a host out. Whether it answers does not matter: a majority of the
+/// others is fenced, and its own lease has run out, before the next change.
+pub(super) fn leave(cx: &ClusterCx<'_>, host: &Host) -> Step {
+    let mut members = cx.state.lease.members.clone();
+    members.retain(|id| *id != host.id);
+    change(cx, members, &format!("{} leaves the lease", host.name))
+}
+
+/// The next epoch with these members, or what it waits for.
+fn change(cx: &ClusterCx<'_>, members: Vec<u64>, what: &str) -> Step {
+    let lease = &cx.state.lease;
     // M2: a new leader collects afresh.
     let Some(since_ms) = cx.fence_majority_since_ms else {
-        let why = format!(
-            "{} joins the lease when a majority has fenced epoch {}",
-            next.name, lease.epoch
-        );
+        let epoch = lease.epoch;
+        let why = format!("{what} when a majority has fenced epoch {epoch}");
         return Step::Wait(why, None);
     };
     let due_ms = since_ms.max(cx.leader_since_ms).saturating_add(LEASE_S_MS);
     if cx.now_ms < due_ms {
-        let why = format!(
-            "{} joins the lease when older leases have run out",
-            next.name
-        );
+        let why = format!("{what} when older leases have run out");
         return Step::Wait(why, Some(due_ms));
     }
-    // M1: one at a time.
-    let mut members = lease.members.clone();
-    members.push(next.id);
     Step::Do(
         Effect::Propose(Command::SetLease {
             epoch: lease.epoch + 1,
             members,
         }),
-        format!("{} joins the lease", next.name),
+        what.to_owned(),
     )
 }
 
@@ -80,8 +89,9 @@ fn has_joined(cx: &ClusterCx<'_>, host: &Host) -> bool {
     cx.raft.voters.contains(&host.id) && (external || host.etcd.stage == EtcdStage::Voter)
 }
 
-fn vip_ready(cx: &ClusterCx<'_>, host: &Host) -> bool {
-    cx.report(host.id)
+/// Whether a host's khavip would answer at once.
+pub(super) fn vip_ready(cx: &ClusterCx<'_>, host_id: u64) -> bool {
+    cx.report(host_id)
         .and_then(|report| report.vip.as_ref())
         .is_some_and(|vip| vip.ready)
 }

@@ -13,7 +13,7 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
         return Step::Wait("Raft is changing its membership".to_owned(), None);
     }
     let mut wait = None;
-    for host in cx.hosts() {
+    for host in cx.staying() {
         if cx.raft.voters.contains(&host.id) {
             continue;
         }

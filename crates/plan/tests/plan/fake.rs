@@ -16,7 +16,7 @@ use khactl_plan::{
     ClusterCx, Cx, HostPlan, Paths, Plan, RaftFacts, Status, digest, feed_digest, fence_majority,
     plan_cluster, plan_host, sha256_hex,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const YEAR_S: i64 = 365 * 24 * 3600;
 pub(crate) const WALL_S: i64 = 1_800_000_000;
@@ -47,6 +47,10 @@ pub(crate) struct FakeCluster {
     pub(crate) paths: Paths,
     pub(crate) facts: BTreeMap<String, Facts>,
     pub(crate) raft: RaftFacts,
+    /// The host whose plan for the cluster is carried out.
+    pub(crate) leader_id: u64,
+    /// Ids of hosts that do not report.
+    pub(crate) silent: BTreeSet<u64>,
     pub(crate) etcd: Vec<EtcdMemberFact>,
     pub(crate) now_ms: u64,
     pub(crate) wall_s: i64,
@@ -69,6 +73,8 @@ impl FakeCluster {
             paths: Paths::default(),
             facts: BTreeMap::new(),
             raft: RaftFacts::default(),
+            leader_id: 1,
+            silent: BTreeSet::new(),
             etcd: Vec::new(),
             now_ms: 1_000,
             wall_s: WALL_S,
@@ -148,6 +154,7 @@ impl FakeCluster {
             state: &self.state,
             reports: &reports,
             raft: &self.raft,
+            leader_id: self.leader_id,
             etcd_members: self
                 .runs("cp1", ComponentName::Etcd)
                 .then_some(&self.etcd[..]),
@@ -267,6 +274,7 @@ impl FakeCluster {
         self.state
             .hosts
             .values()
+            .filter(|host| !self.silent.contains(&host.id))
             .map(|host| (host.id, (self.report(host), 100)))
             .collect()
     }
@@ -391,6 +399,14 @@ impl FakeCluster {
                 self.raft.learners.remove(host_id);
                 self.raft.voters.insert(*host_id);
             }
+            Effect::RaftRemove { host_id } => {
+                self.raft.voters.remove(host_id);
+                self.raft.learners.remove(host_id);
+            }
+            Effect::RaftTransfer { host_id } => self.leader_id = *host_id,
+            Effect::EtcdRemove { member_id, .. } => {
+                self.etcd.retain(|member| member.id != *member_id);
+            }
             Effect::EtcdAddLearner { host_name, .. } => {
                 let member = self.member(host_name, true);
                 if !self.etcd.iter().any(|other| other.id == member.id) {
@@ -455,16 +471,9 @@ fn file(sha256: &str, mode: u32, owner: Option<&str>) -> FileFact {
 
 fn silent_vip() -> VipFact {
     VipFact {
-        fed: String::new(),
-        holder: None,
-        holding: false,
-        epoch: 0,
-        fence: 0,
-        ready: false,
-        backends: Vec::new(),
         realtime: true,
         locked: true,
-        problems: Vec::new(),
+        ..VipFact::default()
     }
 }
 

@@ -5,7 +5,7 @@ use khactl_model::state::{EtcdStage, Role};
 use khactl_plan::Status;
 use proptest::prelude::*;
 
-use crate::fake::{FakeCluster, parse, spec};
+use crate::fake::{FakeCluster, spec};
 
 fn joined(cluster: &FakeCluster) {
     for host in cluster.state.hosts.values() {
