@@ -20,7 +20,6 @@ mod handle;
 mod observation;
 mod record_file;
 mod release;
-mod replay;
 mod status;
 mod thread;
 

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use khactl_lease::{
-    DATAGRAM_LEN, Datagram, Effect, Effects, Identity, Input, Lease, Message, Record, decode,
-    encode,
+    DATAGRAM_LEN, Datagram, Effect, Effects, Identity, Input, Lease, Message, Record, Replay,
+    decode, encode,
 };
 use khactl_sys::realtime::{Permit, fifo_thread, lock_memory};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -24,7 +24,6 @@ use super::command::{Commands, HandOver};
 use super::feed::Prepared;
 use super::observation::Observation;
 use super::record_file::RecordFile;
-use super::replay::Replay;
 use super::status::{Board, Counters, Snapshot};
 use super::{LeaseConfig, VipPort};
 
@@ -60,6 +59,7 @@ struct Worker {
     record_file: RecordFile,
     feed: Option<Box<Prepared>>,
     replay: Replay,
+    watch: Watch,
     counters: Counters,
     observation: Observation,
     burst: Burst,
@@ -91,6 +91,7 @@ pub(super) fn live(parts: Parts) {
         record_file,
         feed: None,
         replay: Replay::default(),
+        watch: Watch::start(),
         counters: Counters::default(),
         observation: Observation::new(boottime_ns()),
         burst: Burst::default(),
@@ -143,7 +144,6 @@ impl Worker {
         .map_err(|errno| ("make its timer", errno.into()))?;
         let mut lease = Lease::start(identity, boottime_ns(), record, &mut effects);
         self.carry_out(&mut lease, &effects, None)?;
-        let mut watch = Watch::start();
         loop {
             let view = lease.view(boottime_ns());
             self.counters
@@ -163,9 +163,6 @@ impl Worker {
             // One that was set to the past says nothing about how the thread is scheduled.
             if rang && wake > now {
                 self.observation.woke(wake, boottime_ns());
-            }
-            if watch.jumped() {
-                self.step(&mut lease, Input::ClockJump, None, &mut effects)?;
             }
             // Time first: what has run out is over, whatever arrived meanwhile.
             self.step(&mut lease, Input::Tick, None, &mut effects)?;
@@ -286,7 +283,14 @@ impl Worker {
         from: Option<SocketAddr>,
         effects: &mut Effects,
     ) -> Result<(), Fatal> {
-        lease.step(boottime_ns(), input, effects);
+        // Read before the watch looks, so that a jump is known before any time after it is used.
+        let mut now = boottime_ns();
+        if self.watch.jumped() {
+            now = boottime_ns();
+            lease.step(now, Input::ClockJump, effects);
+            self.carry_out(lease, effects, None)?;
+        }
+        lease.step(now, input, effects);
         if !self.carry_out(lease, effects, from)? {
             lease.step(boottime_ns(), Input::OpenFailed, effects);
             self.carry_out(lease, effects, None)?;
