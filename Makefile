@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup rocksdb kube build lab test verify fix bench soak sim
+.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load soak sim
 
 ENV := source scripts/env
 NEXTEST := cargo nextest run --locked --workspace
@@ -11,7 +11,7 @@ NEXTEST := cargo nextest run --locked --workspace
 PLAIN := not binary(/^(root|e2e)_/)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 setup:
 	@scripts/setup
@@ -54,6 +54,13 @@ fix: setup ## write what verify only checks: format, and the lints that can fix 
 
 bench: build kube ## the figures, side by side with the same programs started by hand
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
+
+bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 45 minutes; table and picture into docs/benchmarks
+	@scripts/setup failover
+	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- --into docs/benchmarks
+
+bench-load: build kube ## does the VIP stay where it is on a busy machine with stalling disks: ten minutes for each profile
+	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- load --into docs/benchmarks
 
 soak: build kube ## the long runs: a thousand crashes, every step killed, twenty host kills
 	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SEEDS=10000000 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'

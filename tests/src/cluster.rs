@@ -56,18 +56,24 @@ impl Cluster {
     #[track_caller]
     pub fn up(name: &str, hosts: usize) -> Self {
         let cluster = Self::boot(name, hosts);
-        cluster.init("cp1").ok();
-        cluster.step("init is done");
-        if hosts > 1 {
-            let uses = (hosts - 1).to_string();
-            let token = cluster.token("cp1", &["--uses", &uses]);
-            let joins: Vec<_> = (2..=hosts).map(|number| format!("cp{number}")).collect();
-            cluster.join_at_once(&joins, "cp1", &token);
-            cluster.step("all joins are done");
-        }
-        cluster.client_kubeconfig("cp1");
-        cluster.await_ready(hosts);
+        cluster.form(&cluster.spec());
         cluster
+    }
+
+    /// Makes a cluster with this spec of hosts that are idle, as [`Cluster::up`] does.
+    #[track_caller]
+    pub fn form(&self, spec: &SpecText) {
+        let hosts = self.names();
+        self.init_with("cp1", &spec.yaml()).ok();
+        self.step("init is done");
+        if hosts.len() > 1 {
+            let uses = (hosts.len() - 1).to_string();
+            let token = self.token("cp1", &["--uses", &uses]);
+            self.join_at_once(&hosts[1..], "cp1", &token);
+            self.step("all joins are done");
+        }
+        self.client_kubeconfig("cp1");
+        self.await_ready(hosts.len());
     }
 
     /// Says what the test does now.

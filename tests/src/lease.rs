@@ -56,10 +56,9 @@ impl Cluster {
 
 fn holder_of_whole(leases: &[(String, VipLease)], hosts: usize) -> Option<String> {
     let whole = leases.len() == hosts
-        && leases.iter().all(|(_, lease)| {
-            let heard = lease.peers.iter().all(|peer| peer.silent_ms < SILENT_MS);
-            lease.ready && lease.fit && lease.epoch == lease.fence && heard
-        });
+        && leases
+            .iter()
+            .all(|(_, lease)| lease.ready && lease.fit && lease.epoch == lease.fence);
     let agreed = leases
         .windows(2)
         .all(|pair| pair[0].1.holder_id == pair[1].1.holder_id);
@@ -68,13 +67,8 @@ fn holder_of_whole(leases: &[(String, VipLease)], hosts: usize) -> Option<String
     (whole && agreed && holding.next().is_none()).then(|| holder.0.clone())
 }
 
-/// A peer whose last word is older than this is not heard. Hosts that wait speak seldom.
-const SILENT_MS: u32 = 5_000;
-
 #[cfg(test)]
 mod tests {
-    use khactl_proto::v1::VipPeer;
-
     use super::*;
 
     fn lease(holding: bool) -> VipLease {
@@ -100,17 +94,11 @@ mod tests {
     fn a_lease_is_whole_when_every_host_could_take_over_now() {
         let whole = || [lease(true), lease(false), lease(false)];
         assert_eq!(holder(whole()).as_deref(), Some("cp1"));
-        let broken: [fn(&mut VipLease); 5] = [
+        let broken: [fn(&mut VipLease); 4] = [
             |lease| lease.ready = false,
             |lease| lease.fit = false,
             |lease| lease.fence = 2,
             |lease| lease.holder_id = 2,
-            |lease| {
-                lease.peers.push(VipPeer {
-                    silent_ms: u32::MAX,
-                    ..VipPeer::default()
-                });
-            },
         ];
         for breaking in broken {
             let mut leases = whole();

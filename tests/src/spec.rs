@@ -15,6 +15,8 @@ pub struct SpecText {
     pub bundle: String,
     /// The Kubernetes version of the bundle.
     pub version: String,
+    /// The profile of lease times; none: khactl's own choice.
+    pub profile: Option<String>,
 }
 
 impl SpecText {
@@ -25,6 +27,7 @@ impl SpecText {
             vip: format!("{VIP}/24"),
             bundle: bundle.to_owned(),
             version: "v1.20.2".to_owned(),
+            profile: None,
         }
     }
 
@@ -42,13 +45,25 @@ impl SpecText {
         self
     }
 
+    /// The same with this profile of lease times.
+    #[must_use]
+    pub fn profile(mut self, profile: &str) -> Self {
+        self.profile = Some(profile.to_owned());
+        self
+    }
+
     /// The file's text.
     pub fn yaml(&self) -> String {
         let mut text = String::from("apiVersion: khactl.io/v1alpha1\nkind: Cluster\n");
+        let profile = self
+            .profile
+            .as_ref()
+            .map(|profile| format!("    profile: {profile}\n"))
+            .unwrap_or_default();
         // Writing into a string does not fail.
         let _ = write!(
             text,
-            "metadata:\n  name: {}\nspec:\n  vip:\n    addresses: [{}]\n  controlPlane:\n    \
+            "metadata:\n  name: {}\nspec:\n  vip:\n    addresses: [{}]\n{profile}  controlPlane:\n    \
              kubernetesVersion: {}\n    bundle: {}\n",
             self.name, self.vip, self.version, self.bundle
         );

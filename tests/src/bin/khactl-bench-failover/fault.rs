@@ -1,0 +1,125 @@
+//! What is done to the holder. All of it is undone in the same trial.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::contender::Contender;
+
+/// keepalived's usual configuration takes over after at most 3.7 s: three advertisements and a part of
+/// one. Shorter faults would be over before.
+const KEEPALIVED_LASTS: Duration = Duration::from_millis(4200);
+
+/// Six times the lease of profile `lan`.
+const KHACTL_LASTS: Duration = Duration::from_millis(1500);
+
+/// One fault.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fault {
+    /// The holder is cut from the other hosts, both ways; the client still reaches it
+    CutOff,
+    /// The other hosts' frames do not reach the holder
+    HearsNothing,
+    /// The holder's frames do not reach the other hosts
+    SaysNothing,
+    /// keepalived, or khad and khavip, stand still (SIGSTOP)
+    Stopped,
+    /// keepalived, or khad and khavip, die (SIGKILL); the host lives
+    Killed,
+    /// khad alone dies
+    KhadKilled,
+    /// khavip alone dies
+    KhavipKilled,
+    /// keepalived or khavip is told to end (SIGTERM)
+    OrderlyStop,
+    /// `khactl vip transfer`
+    Transfer,
+    /// The holder's own apiserver dies
+    ApiserverKilled,
+    /// The holder's host loses power
+    HostLost,
+}
+
+impl Fault {
+    /// All, the one that takes longest to recover from at the end.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::CutOff,
+        Self::HearsNothing,
+        Self::SaysNothing,
+        Self::Stopped,
+        Self::Killed,
+        Self::KhadKilled,
+        Self::KhavipKilled,
+        Self::OrderlyStop,
+        Self::Transfer,
+        Self::ApiserverKilled,
+        Self::HostLost,
+    ];
+
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CutOff => "holder cut off from its peers",
+            Self::HearsNothing => "holder hears nothing of them",
+            Self::SaysNothing => "they hear nothing of the holder",
+            Self::Stopped => "its programs stopped",
+            Self::Killed => "its programs killed",
+            Self::KhadKilled => "khad killed",
+            Self::KhavipKilled => "khavip killed",
+            Self::OrderlyStop => "orderly stop",
+            Self::Transfer => "transfer",
+            Self::ApiserverKilled => "own apiserver killed",
+            Self::HostLost => "host lost",
+        }
+    }
+
+    /// Of what follows when the fault is undone; none where that is no event of its own.
+    pub(crate) fn name_of_end(self) -> Option<&'static str> {
+        match self {
+            Self::CutOff => Some("after the heal"),
+            Self::Stopped => Some("after they go on"),
+            Self::HostLost => Some("the host returns"),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be done to this contender.
+    pub(crate) fn suits(self, contender: Contender) -> bool {
+        contender.is_khactl()
+            || !matches!(self, Self::KhadKilled | Self::KhavipKilled | Self::Transfer)
+    }
+
+    /// How long it lasts at the least; it lasts longer where nobody serves. What recovers by itself, and what
+    /// leaves no old holder behind, ends as soon as the client is served.
+    pub(crate) fn lasts(self, khactl: bool) -> Duration {
+        match self {
+            Self::KhadKilled | Self::KhavipKilled | Self::OrderlyStop | Self::Transfer => {
+                Duration::ZERO
+            }
+            Self::ApiserverKilled | Self::HostLost if khactl => Duration::ZERO,
+            _ if khactl => KHACTL_LASTS,
+            _ => KEEPALIVED_LASTS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepalived_gets_every_fault_that_needs_no_khactl() {
+        let count = |contender| {
+            Fault::ALL
+                .iter()
+                .filter(|fault| fault.suits(contender))
+                .count()
+        };
+        assert_eq!(count(Contender::KeepalivedFastest), 8);
+        assert_eq!(count(Contender::KhactlFast), Fault::ALL.len());
+    }
+}

@@ -1,0 +1,192 @@
+//! Carries the scheduled trials out on a cluster.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+use khactl_lab::measure::{micros, now_us};
+use khactl_lab::oracle::{Oracle, Overlap};
+use khactl_tests::{Cluster, LONG, Probe, Random, SOON, until};
+
+use crate::contender::Contender;
+use crate::fault::Fault;
+use crate::journal::Journal;
+use crate::keepalived::Keepalived;
+use crate::khactl::Khactl;
+use crate::schedule::{Block, Round};
+use crate::side::Side;
+use crate::trial::{Trial, Watched};
+
+const HOSTS: usize = 3;
+
+/// Answers in a row that mean that the client is served.
+const SERVED: usize = 100;
+
+/// As long as the longest period of anything that checks or advertises here, keepalived's second; khactl's
+/// longest is the half second of its balancer's checks.
+const PHASE: Duration = Duration::from_secs(1);
+
+/// Samples from before a fault that are kept: the outage begins at the last answer before it.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Makes a cluster and the block's trials on it.
+pub(crate) fn run(block: &Block, journal: &mut Journal, random: &mut Random) -> anyhow::Result<()> {
+    let cluster = Cluster::boot("benchvip", HOSTS);
+    cluster.form(&cluster.spec().profile(block.profile.word()));
+    for round in &block.rounds {
+        let names: Vec<_> = round.contenders.iter().map(|one| one.name()).collect();
+        cluster.step(&format!("round {}: {}", round.number, names.join("; ")));
+        if round.contenders.iter().all(|one| one.is_khactl()) {
+            let mut side = Khactl::new(&cluster, block.profile);
+            run_round(&cluster, &mut side, round, journal, random)?;
+        } else {
+            let mut side = Keepalived::up(&cluster, &round.contenders)?;
+            run_round(&cluster, &mut side, round, journal, random)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_round(
+    cluster: &Cluster,
+    side: &mut dyn Side,
+    round: &Round,
+    journal: &mut Journal,
+    random: &mut Random,
+) -> anyhow::Result<()> {
+    let vips: Vec<_> = round
+        .contenders
+        .iter()
+        .map(|contender| IpAddr::V4(contender.vip()))
+        .collect();
+    let mut watch = Watch {
+        probes: Vec::new(),
+        oracle: Oracle::start(cluster.lab(), &vips)?,
+    };
+    for contender in &round.contenders {
+        let probe = Probe::start(cluster.lab().client(), contender.target())?;
+        watch.probes.push((*contender, probe));
+    }
+    for fault in &round.faults {
+        for (contender, during, after) in conduct(side, *fault, &mut watch, random)? {
+            eprintln!(
+                "  {:20} {:30} {:6.0} ms, {} lost, two holders {:.1} ms; after: {:.0} ms, {} lost, {:.1} ms",
+                contender.name(),
+                fault.name(),
+                during.outage_ms,
+                during.lost,
+                during.two_holders_ms,
+                after.outage_ms,
+                after.lost,
+                after.two_holders_ms,
+            );
+            journal.add(Trial {
+                contender,
+                fault: *fault,
+                round: round.number,
+                during,
+                after,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Who looks from outside.
+struct Watch {
+    probes: Vec<(Contender, Probe)>,
+    oracle: Oracle,
+}
+
+impl Watch {
+    /// Waits until every client is served, by tries that begin from now on.
+    fn await_served(&mut self) -> anyhow::Result<()> {
+        let from_us = now_us();
+        for (contender, probe) in &mut self.probes {
+            until(
+                &format!("the client of {} is served", contender.name()),
+                SOON,
+                || (probe.successes_in_a_row(from_us) >= SERVED).then_some(()),
+            );
+            probe.check()?;
+        }
+        Ok(())
+    }
+
+    fn forget(&self) {
+        let before_us = now_us().saturating_sub(micros(KEPT));
+        for (_, probe) in &self.probes {
+            probe.forget_before(before_us);
+        }
+    }
+
+    /// What happened between these moments, in microseconds since boot.
+    fn between(&self, from_us: u64, to_us: u64) -> anyhow::Result<Vec<Watched>> {
+        let at = Duration::from_micros;
+        let overlaps = self.oracle.answers()?.overlaps(at(from_us), at(to_us));
+        Ok(self
+            .probes
+            .iter()
+            .map(|(contender, probe)| {
+                let twice_us = two_holders_us(&overlaps, *contender);
+                Watched::between(&probe.samples(), from_us, to_us, twice_us)
+            })
+            .collect())
+    }
+}
+
+/// One fault from its beginning until all is as it was.
+fn conduct(
+    side: &mut dyn Side,
+    fault: Fault,
+    watch: &mut Watch,
+    random: &mut Random,
+) -> anyhow::Result<Vec<(Contender, Watched, Watched)>> {
+    let holder = settle(side, watch)?;
+    let khactl = side.contenders().iter().all(|one| one.is_khactl());
+    watch.forget();
+    thread::sleep(random.below(PHASE));
+
+    let began_us = now_us();
+    side.inflict(fault, &holder)?;
+    let lasted = Duration::from_micros(now_us().saturating_sub(began_us));
+    thread::sleep(fault.lasts(khactl).saturating_sub(lasted));
+    watch.await_served()?;
+    let undone_us = now_us();
+    side.undo(fault, &holder)?;
+    settle(side, watch)?;
+    let over_us = now_us();
+
+    let during = watch.between(began_us, undone_us)?;
+    let after = watch.between(undone_us, over_us)?;
+    let contenders = side.contenders().iter().copied();
+    Ok(contenders
+        .zip(during)
+        .zip(after)
+        .map(|((contender, during), after)| (contender, during, after))
+        .collect())
+}
+
+/// Waits until all is well, and the clients have it too.
+fn settle(side: &dyn Side, watch: &mut Watch) -> anyhow::Result<String> {
+    let holder = until(
+        "one host holds and all others could take over",
+        LONG,
+        || side.settled(),
+    );
+    watch.await_served()?;
+    Ok(holder)
+}
+
+/// For how long two hosts answered for a contender's address.
+fn two_holders_us(overlaps: &[Overlap], contender: Contender) -> u64 {
+    let vip = IpAddr::V4(contender.vip());
+    let mut total = Duration::ZERO;
+    let mut counted = Duration::ZERO;
+    // In the order of their beginnings: what two overlaps share counts once.
+    for overlap in overlaps.iter().filter(|overlap| overlap.vip == vip) {
+        total += overlap.to.saturating_sub(overlap.from.max(counted));
+        counted = counted.max(overlap.to);
+    }
+    micros(total)
+}
