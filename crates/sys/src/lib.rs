@@ -1,10 +1,11 @@
 //! Thin, safe faces of what only the kernel can give: clocks, entropy, process descriptors,
-//! real-time scheduling, locked memory, the interface list, what happens between fork and exec.
+//! real-time scheduling, locked memory, BPF, the interface list, what happens between fork and exec.
 //!
 //! This is the only crate of the workspace with `unsafe` code. It takes no decisions, keeps no
 //! state and knows nothing of clusters.
 
 pub mod boot;
+pub mod bpf;
 pub mod capture;
 pub mod clock;
 pub mod detach;

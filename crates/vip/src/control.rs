@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::address::{Leftover, Netlink, Target, Vip, quiet_other_interfaces};
 use crate::error::{VipError, chain};
 use crate::feed::Wanted;
+use crate::gate::{Gate, GateStatus};
 use crate::instance::{Instance, Purpose};
 use crate::lease::LeaseStatus;
 use crate::reason::Situation;
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub names: BTreeMap<u64, String>,
     /// Per VIP: where it belongs, whether there is carrier, whether it stands there.
     pub addresses: Vec<AddressSnapshot>,
+    /// The gate; none while there is no lease.
+    pub gate: Option<GateStatus>,
     /// The balancer.
     pub balancer: BalancerStatus,
     /// What hinders, in words for the operator.
@@ -99,6 +102,10 @@ impl State {
 impl Control {
     /// Clears away what a predecessor left behind (rule P10), then waits to be fed.
     pub fn new(run_dir: PathBuf, boot_id: [u8; 16], balancer: Balancer) -> Result<Self, VipError> {
+        // Where it cannot be, the new gate replaces the old one, or its deadline ends it.
+        if let Err(error) = Gate::leftover() {
+            tracing::warn!("{}", chain(&error));
+        }
         let leftover = Leftover::new(&run_dir);
         leftover.clear()?;
         Ok(Self {
@@ -180,6 +187,9 @@ impl Control {
                 _ = ticks.tick() => due = true,
             }
             let mut state = self.state.lock().await;
+            if due && let Some(instance) = &state.instance {
+                instance.gate().mend();
+            }
             if due && state.is_misplaced() {
                 self.reconcile(&mut state).await;
             }
@@ -263,6 +273,7 @@ impl Control {
             lease,
             fit: instance.is_some_and(Instance::is_fit),
             addresses,
+            gate: instance.map(|instance| instance.gate().status().clone()),
             balancer,
             problems,
         }

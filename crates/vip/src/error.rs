@@ -73,6 +73,81 @@ pub enum VipError {
         #[source]
         cause: io::Error,
     },
+    /// The kernel does not let this process have BPF programs.
+    #[error(
+        "khavip may not load BPF programs for the gate: \
+         run it with CAP_BPF and CAP_NET_ADMIN, as root has them"
+    )]
+    BpfNotPermitted {
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The kernel does not take the gate's programs.
+    #[error(
+        "this kernel refuses the gate's BPF programs{}: Linux 5.8 or later is needed",
+        said(verdict)
+    )]
+    BpfRefused {
+        /// The last words of its verifier.
+        verdict: String,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The gate's programs do not do what they are for.
+    #[error(
+        "the gate's BPF programs let packets of the VIP {vip} pass at the wrong time: \
+         is khavip in a time namespace?"
+    )]
+    BpfMisjudges {
+        /// Whose packets.
+        vip: IpAddr,
+    },
+    /// The programs are loaded, but the interface does not take them.
+    #[error(
+        "the gate's BPF programs cannot be attached to the VIP's interface: does the kernel have \
+         `clsact` and `cls_bpf`, and is preference 1 free (`tc filter show dev IF ingress`)?"
+    )]
+    BpfNotAttached {
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The program `nft` is not there.
+    #[error("there is no program `nft` to make the gate of nftables: install nftables")]
+    NftMissing,
+    /// nftables do not let this process have a table.
+    #[error("khavip may not make a table of nftables for the gate (CAP_NET_ADMIN): {reason}")]
+    NftNotPermitted {
+        /// What `nft` said.
+        reason: String,
+    },
+    /// `nft` does not take the gate's rules.
+    #[error(
+        "nftables refuse the gate's rules: {reason}; Linux 5.16 or later is needed, \
+         with `netdev` chains at ingress and egress"
+    )]
+    NftRefused {
+        /// What `nft` said.
+        reason: String,
+    },
+    /// `nft` or the kernel's nftables could not be spoken to.
+    #[error("speaking to nftables for the gate failed")]
+    Nft {
+        /// What went wrong.
+        #[source]
+        cause: io::Error,
+    },
+    /// A gate that stands could not be closed, or not be taken away.
+    #[error("a gate that khavip left behind cannot be {doing}: does this run as root?")]
+    GateLeft {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
     /// The file that remembers the VIP.
     #[error("{} cannot be read or written: is the run folder there, and root's?", path.display())]
     Leftover {
@@ -139,6 +214,14 @@ pub enum VipError {
         #[source]
         cause: io::Error,
     },
+}
+
+/// In brackets, if there is anything.
+fn said(words: &str) -> String {
+    match words {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    }
 }
 
 /// An error with all its causes, on one line.

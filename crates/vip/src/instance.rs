@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::address::{Hold, Keeper, Observed, Port, Target};
-use crate::error::VipError;
+use crate::error::{VipError, chain};
 use crate::feed::WantedLease;
+use crate::gate::GateWatch;
 use crate::lease::{self, LeaseConfig, LeaseHandle, LeaseStatus};
 
 /// How long a hand-over may take before the thread is ended without one. A release is one
@@ -32,6 +33,7 @@ pub(crate) struct Instance {
     lease: LeaseHandle,
     keeper: Keeper,
     hold: Arc<Hold>,
+    gate: GateWatch,
     fit: bool,
 }
 
@@ -47,7 +49,16 @@ impl Instance {
         };
         let hold = Arc::new(Hold::new().map_err(netlink)?);
         let keeper = Keeper::start(purpose.targets.clone(), hold.clone()).map_err(netlink)?;
-        let port = Port::new(&purpose.targets, hold.clone()).map_err(netlink)?;
+        // Closed, and there before the address can be.
+        let (watch, gate) = GateWatch::stand(
+            purpose
+                .targets
+                .iter()
+                .map(|target| (target.index, target.interface.clone()))
+                .collect(),
+            purpose.targets.iter().map(|t| t.address).collect(),
+        );
+        let port = Port::new(&purpose.targets, hold.clone(), gate).map_err(netlink)?;
         let config = LeaseConfig {
             host_id: purpose.host_id,
             bind: purpose.bind,
@@ -59,11 +70,16 @@ impl Instance {
             bind: purpose.bind,
             cause,
         })?;
+        // The address of an instance before this one is gone by now, hence its gate may go too.
+        if let Err(error) = watch.sweep() {
+            tracing::warn!("{}", chain(&error));
+        }
         Ok(Self {
             purpose,
             lease,
             keeper,
             hold,
+            gate: watch,
             fit: false,
         })
     }
@@ -100,6 +116,11 @@ impl Instance {
 
     pub(crate) fn observed(&self) -> watch::Receiver<Observed> {
         self.keeper.observed()
+    }
+
+    /// What keeps this host silent while it does not hold.
+    pub(crate) fn gate(&self) -> &GateWatch {
+        &self.gate
     }
 
     /// The address stands here by the lease's will.

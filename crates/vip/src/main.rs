@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use khactl_vip::error::{VipError, chain};
-use khactl_vip::release::release;
+use khactl_vip::release::{release, remove_gate};
 use khactl_vip::run::{RunOptions, run};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +33,21 @@ enum Command {
     /// standard input what the dead one was last fed.
     Release {
         /// The dead one's folder.
+        #[arg(long, default_value = "/run/khactl")]
+        run_dir: PathBuf,
+    },
+    /// What in the kernel lets the VIP's packets pass on this host.
+    Gate {
+        #[command(subcommand)]
+        command: GateCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum GateCommand {
+    /// Takes it away, and the VIP before it, on a host that leaves the cluster for good.
+    Remove {
+        /// The folder of the khavip that made it, which must have ended.
         #[arg(long, default_value = "/run/khactl")]
         run_dir: PathBuf,
     },
@@ -73,5 +88,8 @@ fn carry_out(command: Command) -> Result<(), VipError> {
                 })?;
             release(&run_dir, &feed)
         }
+        Command::Gate {
+            command: GateCommand::Remove { run_dir },
+        } => remove_gate(&run_dir),
     }
 }

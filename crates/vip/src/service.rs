@@ -141,6 +141,10 @@ fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
             .collect(),
         connections: snapshot.balancer.connections,
         problems: snapshot.problems,
-        gate: None,
+        gate: snapshot.gate.map(|gate| v1::VipGate {
+            kind: gate.kind.name().to_owned(),
+            reason: gate.reason,
+            interfaces: gate.interfaces,
+        }),
     }
 }

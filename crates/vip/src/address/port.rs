@@ -11,6 +11,7 @@ use crate::address::announcement::announcement;
 use crate::address::hold::Hold;
 use crate::address::netlink::{Netlink, Request};
 use crate::address::target::Target;
+use crate::gate::Gate;
 use crate::lease::VipPort;
 
 /// How long the kernel keeps the address without being asked again, in whole seconds: a backstop
@@ -24,6 +25,7 @@ pub struct Port {
     netlink: Netlink,
     installed: Vec<Installed>,
     hold: Arc<Hold>,
+    gate: Gate,
 }
 
 /// One address with all that it takes.
@@ -37,7 +39,7 @@ struct Installed {
 
 impl Port {
     /// Prepares everything; touches nothing yet.
-    pub fn new(targets: &[Target], hold: Arc<Hold>) -> io::Result<Self> {
+    pub fn new(targets: &[Target], hold: Arc<Hold>, gate: Gate) -> io::Result<Self> {
         let installed = targets
             .iter()
             .map(|target| {
@@ -53,6 +55,7 @@ impl Port {
             netlink: Netlink::open()?,
             installed,
             hold,
+            gate,
         })
     }
 
@@ -68,9 +71,10 @@ impl Port {
 }
 
 impl VipPort for Port {
-    /// There is no gate in the kernel yet: the deadline is kept for the keeper, and an address that
-    /// somebody else removed comes back here, on the one thread that may also remove it.
+    /// The gate first. The deadline is kept for the keeper too, and an address that somebody else
+    /// removed comes back here, on the one thread that may also remove it.
     fn open(&mut self, until_boottime_ns: u64) -> io::Result<()> {
+        self.gate.open(until_boottime_ns)?;
         self.hold.set_until(until_boottime_ns);
         if until_boottime_ns != 0 && self.hold.is_wanted() && self.hold.take_repair() {
             self.install();

@@ -256,9 +256,14 @@ impl Host {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_under(&[], arguments)
+    }
+
+    fn command_under(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace])
+            .args(wrapper)
             .arg(env!("CARGO_BIN_EXE_khavip"))
             .args(arguments)
             .arg("--run-dir")
@@ -267,7 +272,12 @@ impl Host {
     }
 
     pub(crate) fn start(&mut self) {
-        let mut command = self.command(&["run"]);
+        self.start_under(&[]);
+    }
+
+    /// Starts it by a program that takes something away from it.
+    pub(crate) fn start_under(&mut self, wrapper: &[&str]) {
+        let mut command = self.command_under(wrapper, &["run"]);
         command.arg("--socket").arg(self.socket());
         self.khavip = Some(command.spawn().expect("khavip starts"));
         until("khavip's socket answers", || self.try_status().is_some());
