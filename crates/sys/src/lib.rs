@@ -4,6 +4,7 @@
 //! This is the only crate of the workspace with `unsafe` code. It takes no decisions, keeps no
 //! state and knows nothing of clusters.
 
+pub mod allocations;
 pub mod boot;
 pub mod bpf;
 pub mod capture;
@@ -15,3 +16,4 @@ pub mod packet;
 pub mod pidfd;
 pub mod readable;
 pub mod realtime;
+mod realtime_group;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::realtime_group;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 /// What the kernel answered to a request that a host may not permit.
@@ -22,9 +23,29 @@ impl Permit {
 
 /// Puts the calling thread under `SCHED_FIFO` with `priority` (1–99).
 ///
-/// On kernels with real-time group scheduling it also needs `cpu.rt_runtime_us` in the process's
-/// cpu cgroup; without it the kernel answers EPERM even to root.
+/// On kernels with real-time group scheduling it also needs `cpu.rt_runtime_us` in the thread's cpu cgroup, without which
+/// the kernel answers EPERM even to root; then the group is given some, if this process may.
 pub fn fifo_thread(priority: i32) -> Permit {
+    let mut refusal = match set_fifo(priority) {
+        Ok(()) => return Permit::Granted,
+        Err(refusal) => refusal,
+    };
+    let mut group = String::new();
+    if refusal.kind() == io::ErrorKind::PermissionDenied {
+        match realtime_group::grant() {
+            Ok(()) => match set_fifo(priority) {
+                Ok(()) => return Permit::Granted,
+                Err(again) => refusal = again,
+            },
+            Err(error) => group = format!(", which cannot be set: {error}"),
+        }
+    }
+    Permit::Refused(format!(
+        "SCHED_FIFO priority {priority}: {refusal}; it needs CAP_SYS_NICE and cpu.rt_runtime_us in the process's cpu cgroup{group}"
+    ))
+}
+
+fn set_fifo(priority: i32) -> io::Result<()> {
     // SAFETY: `sched_param` is plain data for which all zeroes is valid.
     let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
     param.sched_priority = priority;
@@ -38,12 +59,9 @@ pub fn fifo_thread(priority: i32) -> Permit {
         )
     };
     if answer == 0 {
-        Permit::Granted
+        Ok(())
     } else {
-        Permit::Refused(format!(
-            "SCHED_FIFO priority {priority}: {}; it needs CAP_SYS_NICE and cpu.rt_runtime_us in the process's cpu cgroup",
-            io::Error::last_os_error()
-        ))
+        Err(io::Error::last_os_error())
     }
 }
 
