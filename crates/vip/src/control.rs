@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,9 +13,10 @@ use khactl_balancer::{Balancer, BalancerStatus};
 use khactl_proto::v1;
 use prost::Message;
 use tokio::sync::{Mutex, Notify};
+use rustix::fs::statfs;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::address::{Leftover, Netlink, Target, Vip, quiet_other_interfaces};
+use crate::address::{Leftover, Netlink, Target, Vip, clear_neighbours, quiet_other_interfaces};
 use crate::error::{VipError, chain};
 use crate::feed::Wanted;
 use crate::gate::{Gate, GateStatus};
@@ -92,10 +93,10 @@ impl State {
     /// Something of the last feed could not be done, or the interface has changed under it.
     fn is_misplaced(&self) -> bool {
         !self.problems.is_empty()
-            || self
-                .instance
-                .as_ref()
-                .is_some_and(|instance| !instance.observed().borrow().without_carrier.is_empty())
+            || self.instance.as_ref().is_some_and(|instance| {
+                let targets = &instance.purpose.targets;
+                instance.observed().borrow().is_out_of_place(targets)
+            })
     }
 }
 
@@ -114,6 +115,10 @@ impl Control {
             balancer,
             leftover,
             attention: Notify::new(),
+        // Without the right to do so there are none of this program's making either.
+        if let Err(error) = Netlink::open().and_then(|mut netlink| clear_neighbours(&mut netlink)) {
+            tracing::warn!(%error, "neighbour entries that were left behind cannot be removed");
+        }
             state: Mutex::default(),
         })
     }
@@ -234,10 +239,19 @@ impl Control {
             .unwrap_or_default();
         let addresses: Vec<AddressSnapshot> = state
             .wanted
+            if let Some(problem) = on_disk(&self.run_dir) {
+                problems.push(problem);
+            }
             .iter()
             .flat_map(|wanted| &wanted.vips)
             .map(|vip| {
                 let target = instance.and_then(|instance| {
+        if let Some(instance) = instance {
+            let conflicts = instance.observed().borrow().conflicts();
+            problems.extend(conflicts.into_iter().map(|conflict| {
+                format!("{conflict}, which is none of the cluster's hosts: take it away there, or choose another VIP")
+            }));
+        }
                     let mut targets = instance.purpose.targets.iter();
                     targets.find(|target| target.address == vip.address)
                 });
@@ -307,14 +321,16 @@ impl Control {
                 self.end(instance).await;
                 state.held = false;
             }
-            if let Some(purpose) = purpose {
+            if let Some(purpose) = purpose.clone() {
                 match self.start(purpose, &mut state.problems) {
                     Ok(instance) => state.instance = Some(instance),
                     Err(error) => note(&mut state.problems, &error),
                 }
             }
         }
-        if let (Some(instance), Some(lease)) = (&state.instance, &wanted.lease) {
+        if let (Some(instance), Some(lease)) = (&mut state.instance, &wanted.lease) {
+            // The same place by another name, perhaps.
+            instance.purpose.targets = purpose.map(|p| p.targets).unwrap_or_default();
             instance.feed(lease);
         }
         self.judge_fitness(state);
@@ -421,4 +437,29 @@ fn note(problems: &mut Vec<String>, error: &VipError) {
     let problem = chain(error);
     tracing::warn!(problem, "khavip is hindered");
     problems.push(problem);
+}
+/// The lease's record is written before every answer, and no disk is that quick.
+fn on_disk(run_dir: &Path) -> Option<String> {
+    /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
+    const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+    let found = statfs(run_dir).ok()?;
+    (!IN_MEMORY.contains(&found.f_type)).then(|| {
+        format!(
+            "{} is not on tmpfs: the lease waits for a disk, and its record may outlive a restart of the machine",
+            run_dir.display()
+        )
+    })
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_folder_that_is_not_in_memory_is_a_problem() {
+        assert_eq!(on_disk(Path::new("/dev/shm")), None);
+        let problem = on_disk(Path::new("/proc")).expect("no tmpfs");
+        assert!(problem.starts_with("/proc is not on tmpfs"), "{problem}");
+    }
 }

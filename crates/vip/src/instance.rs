@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::address::{Hold, Keeper, Observed, Port, Target};
+use crate::address::{Acquaintance, Hold, Keeper, Observed, Port, Target};
 use crate::error::{VipError, chain};
 use crate::feed::WantedLease;
 use crate::gate::GateWatch;
-use crate::lease::{self, LeaseConfig, LeaseHandle, LeaseStatus};
+use crate::lease::{self, Judge, LeaseConfig, LeaseHandle, LeaseStatus};
 
 /// How long a hand-over may take before the thread is ended without one. A release is one
 /// datagram; this leaves room for a thread without real-time priority on a busy machine.
@@ -48,7 +48,6 @@ impl Instance {
             cause,
         };
         let hold = Arc::new(Hold::new().map_err(netlink)?);
-        let keeper = Keeper::start(purpose.targets.clone(), hold.clone()).map_err(netlink)?;
         // Closed, and there before the address can be.
         let (watch, gate) = GateWatch::stand(
             purpose
@@ -74,6 +73,8 @@ impl Instance {
         if let Err(error) = watch.sweep() {
             tracing::warn!("{}", chain(&error));
         }
+        let keeper = Keeper::start(purpose.targets.clone(), hold.clone(), lease.announcer())
+            .map_err(netlink)?;
         Ok(Self {
             purpose,
             lease,
@@ -86,6 +87,16 @@ impl Instance {
 
     pub(crate) fn feed(&self, wanted: &WantedLease) {
         self.lease.feed(wanted.feed.clone());
+        let others = wanted
+            .feed
+            .members
+            .iter()
+            .filter(|m| m.id != wanted.host_id);
+        self.keeper.meet(Acquaintance {
+            bind: wanted.bind,
+            members: others.map(|m| (m.id, m.address.ip())).collect(),
+            judge: Judge::new(&wanted.feed.key, wanted.cluster, wanted.host_id),
+        });
     }
 
     /// Tells the lease whether this host can serve. Only a change is told.

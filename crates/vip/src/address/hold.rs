@@ -7,12 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::address::announcement::Mac;
+
+/// One per family.
+const ADDRESSES_MAX: usize = 2;
+
 /// Shared by the port (on the lease thread) and the keeper.
 #[derive(Debug)]
 pub struct Hold {
     wanted: AtomicBool,
     until_boottime_ns: AtomicU64,
-    repair: AtomicBool,
+    /// Each address's hardware address, in the order of the targets; a bond's changes.
+    macs: [AtomicU64; ADDRESSES_MAX],
     add_errno: AtomicI32,
     bell: OwnedFd,
 }
@@ -23,7 +29,7 @@ impl Hold {
         Ok(Self {
             wanted: AtomicBool::new(false),
             until_boottime_ns: AtomicU64::new(0),
-            repair: AtomicBool::new(false),
+            macs: Default::default(),
             add_errno: AtomicI32::new(0),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -62,12 +68,19 @@ impl Hold {
         self.until_boottime_ns.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn ask_repair(&self) {
-        self.repair.store(true, Ordering::SeqCst);
+    pub(crate) fn set_mac(&self, place: usize, mac: Mac) {
+        if let Some(known) = self.macs.get(place) {
+            let mut bytes = [0; 8];
+            bytes[..6].copy_from_slice(&mac);
+            known.store(u64::from_ne_bytes(bytes), Ordering::SeqCst);
+        }
     }
 
-    pub(crate) fn take_repair(&self) -> bool {
-        self.repair.swap(false, Ordering::SeqCst)
+    pub(crate) fn mac(&self, place: usize) -> Mac {
+        let known = self.macs.get(place);
+        let known = known.map_or(0, |mac| mac.load(Ordering::SeqCst));
+        let bytes = known.to_ne_bytes();
+        std::array::from_fn(|place| bytes[place])
     }
 
     /// Wakes the keeper. Never waits: at worst it is awake already.
@@ -87,4 +100,19 @@ impl Hold {
 
 fn libc_eio() -> i32 {
     rustix::io::Errno::IO.raw_os_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_is_read_as_it_was_set() {
+        let hold = Hold::new().expect("a descriptor");
+        hold.set_mac(1, [2, 1, 2, 3, 4, 255]);
+        assert_eq!(hold.mac(1), [2, 1, 2, 3, 4, 255]);
+        assert_eq!(hold.mac(0), [0; 6]);
+        hold.set_mac(9, [1; 6]);
+        assert_eq!(hold.mac(9), [0; 6]);
+    }
 }

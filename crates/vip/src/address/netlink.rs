@@ -14,6 +14,9 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -25,6 +28,9 @@ const NEWS: u32 = 0x1 | 0x10 | 0x100;
 
 /// The kernel's dumps come in pieces of at most 32 KiB.
 const ANSWER_BYTES: usize = 32 * 1024;
+
+/// Which program set a neighbour entry, as routes have it too (`NDA_PROTOCOL`): "k", which no routing daemon uses.
+const MARK: u8 = 107;
 
 /// A routing socket.
 #[derive(Debug)]
@@ -51,9 +57,27 @@ pub(crate) struct Link {
 
 /// One address on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "its address is what it is named after"
+)]
 pub(crate) struct Address {
     pub(crate) index: u32,
+    /// Bits of its network.
+    pub(crate) prefix: u8,
     pub(crate) address: IpAddr,
+}
+
+/// One neighbour on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    pub(crate) index: u32,
+    pub(crate) address: IpAddr,
+    /// None while it is being asked for.
+    pub(crate) mac: Option<Mac>,
+    pub(crate) permanent: bool,
+    /// It bears the mark of this program.
+    pub(crate) ours: bool,
 }
 
 /// What the kernel told without being asked.
@@ -95,6 +119,26 @@ impl Request {
         )
     }
 
+    /// Makes the neighbour known for good, with the mark of this program.
+    pub(crate) fn set_neighbour(index: u32, address: IpAddr, mac: Mac) -> Self {
+        let mut message = neighbour_message(index, address);
+        message.header.state = NeighbourState::Permanent;
+        message.attributes.extend([
+            NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+            NeighbourAttribute::Protocol(MARK.into()),
+        ]);
+        Self::of(
+            RouteNetlinkMessage::NewNeighbour(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Forgets the neighbour, so that the kernel asks for it again.
+    pub(crate) fn remove_neighbour(index: u32, address: IpAddr) -> Self {
+        let message = neighbour_message(index, address);
+        Self::of(RouteNetlinkMessage::DelNeighbour(message), 0)
+    }
+
     fn of(message: RouteNetlinkMessage, flags: u16) -> Self {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
@@ -119,6 +163,18 @@ fn address_message(index: u32, address: IpAddr) -> AddressMessage {
         AddressAttribute::Local(address),
         AddressAttribute::Address(address),
     ];
+    message
+}
+
+fn neighbour_message(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    let destination;
+    (message.header.family, destination) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    message.header.ifindex = index;
+    message.attributes = vec![NeighbourAttribute::Destination(destination)];
     message
 }
 
@@ -195,6 +251,19 @@ impl Netlink {
             .collect())
     }
 
+    /// Every neighbour of both families on every interface.
+    pub(crate) fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
+        let question = NeighbourMessage::default();
+        let messages = self.dump(RouteNetlinkMessage::GetNeighbour(question))?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewNeighbour(entry) => neighbour_of(&entry),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// The news that wait; None if some were lost, and everything has to be looked at again.
     pub(crate) fn news(&mut self) -> io::Result<Option<Vec<News>>> {
         let mut news = Vec::new();
@@ -212,6 +281,12 @@ impl Netlink {
                 };
                 news.extend(match message {
                     RouteNetlinkMessage::DelAddress(gone) => address_of(&gone).map(News::Removed),
+                    // A port that leaves a bridge is told as gone too, but by the bridge.
+                    RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                        if link.header.interface_family == AddressFamily::Bridge =>
+                    {
+                        None
+                    }
                     RouteNetlinkMessage::NewLink(link) => Some(News::Link(link_of(&link))),
                     RouteNetlinkMessage::DelLink(link) => Some(News::LinkGone(link.header.index)),
                     _ => None,
@@ -278,7 +353,32 @@ fn address_of(message: &AddressMessage) -> Option<Address> {
     }
     Some(Address {
         index: message.header.index,
+        prefix: message.header.prefix_len,
         address: found?,
+    })
+}
+
+fn neighbour_of(message: &NeighbourMessage) -> Option<Neighbour> {
+    let (mut address, mut mac, mut ours) = (None, None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => {
+                address = Some(IpAddr::V4(*found));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => {
+                address = Some(IpAddr::V6(*found));
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            NeighbourAttribute::Protocol(protocol) => ours = u8::from(*protocol) == MARK,
+            _ => {}
+        }
+    }
+    Some(Neighbour {
+        index: message.header.ifindex,
+        address: address?,
+        mac,
+        permanent: message.header.state == NeighbourState::Permanent,
+        ours,
     })
 }
 
@@ -317,6 +417,7 @@ mod tests {
             let addresses = netlink.addresses().expect("addresses");
             assert!(addresses.contains(&Address {
                 index: lo.index,
+                prefix: 8,
                 address: IpAddr::from([127, 0, 0, 1])
             }));
         }

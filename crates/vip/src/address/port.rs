@@ -2,6 +2,7 @@
 //! removing and announcing are one system call each and allocate nothing.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub struct Port {
 struct Installed {
     add: Request,
     remove: Request,
-    frame: Vec<u8>,
+    address: IpAddr,
     wire: OwnedFd,
 }
 
@@ -46,11 +47,14 @@ impl Port {
                 Ok(Installed {
                     add: Request::add(target.index, target.address, VALID_S),
                     remove: Request::remove(target.index, target.address),
-                    frame: announcement(target.address, target.mac),
+                    address: target.address,
                     wire: khactl_sys::packet::frame_socket(target.index)?,
                 })
             })
             .collect::<io::Result<_>>()?;
+        for (place, target) in targets.iter().enumerate() {
+            hold.set_mac(place, target.mac);
+        }
         Ok(Self {
             netlink: Netlink::open()?,
             installed,
@@ -71,15 +75,11 @@ impl Port {
 }
 
 impl VipPort for Port {
-    /// The gate first. The deadline is kept for the keeper too, and an address that somebody else
-    /// removed comes back here, on the one thread that may also remove it.
+    /// The gate first. The deadline is kept for the keeper too, which also mends an address that
+    /// somebody else removed: that may have to wait, and this thread must not.
     fn open(&mut self, until_boottime_ns: u64) -> io::Result<()> {
         self.gate.open(until_boottime_ns)?;
         self.hold.set_until(until_boottime_ns);
-        if until_boottime_ns != 0 && self.hold.is_wanted() && self.hold.take_repair() {
-            self.install();
-            self.announce();
-        }
         Ok(())
     }
 
@@ -99,9 +99,10 @@ impl VipPort for Port {
     }
 
     fn announce(&mut self) {
-        for installed in &self.installed {
+        for (place, installed) in self.installed.iter().enumerate() {
+            let frame = announcement(installed.address, self.hold.mac(place));
             // A full queue or a link that is down: the next of the burst, or the link's return, mends it.
-            let _unsent = rustix::net::send(&installed.wire, &installed.frame, SendFlags::DONTWAIT);
+            let _unsent = rustix::net::send(&installed.wire, frame.bytes(), SendFlags::DONTWAIT);
         }
     }
 }

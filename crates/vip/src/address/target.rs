@@ -27,8 +27,9 @@ pub enum Selector {
     Named(String),
 }
 
-/// A VIP with its place on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A VIP with its place on this host. Two are the same if the address is at the same interface, whatever that is called
+/// and whichever hardware address it has just now.
+#[derive(Debug, Clone)]
 pub struct Target {
     /// The address.
     pub address: IpAddr,
@@ -36,9 +37,17 @@ pub struct Target {
     pub index: u32,
     /// The interface's name.
     pub interface: String,
-    /// What the announcements say.
+    /// Its hardware address when it was looked at.
     pub mac: Mac,
 }
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        (self.address, self.index) == (other.address, other.index)
+    }
+}
+
+impl Eq for Target {}
 
 impl fmt::Display for Vip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +95,8 @@ impl Vip {
     }
 }
 
-fn same_network(left: IpAddr, right: IpAddr, prefix: u8) -> bool {
+/// Whether both are in one network of `prefix` bits.
+pub(crate) fn same_network(left: IpAddr, right: IpAddr, prefix: u8) -> bool {
     let (left, right, bits) = match (left, right) {
         (IpAddr::V4(left), IpAddr::V4(right)) => {
             (u128::from(left.to_bits()), u128::from(right.to_bits()), 32)
@@ -116,6 +126,7 @@ mod tests {
     fn address(index: u32, text: &str) -> Address {
         Address {
             index,
+            prefix: 24,
             address: text.parse().expect("address"),
         }
     }
@@ -144,6 +155,33 @@ mod tests {
         );
         let six = vip("fd00:77::100", 64, Selector::Auto);
         assert_eq!(six.place(&links, &addresses).expect("found").index, 3);
+    }
+
+    #[test]
+    fn the_interface_that_carries_the_network_is_taken_and_not_its_parts() {
+        // Parts of a bond or a bridge share its hardware address and have no addresses; a VLAN lies above both.
+        let links = [
+            link(2, "eth0"),
+            link(3, "eth1"),
+            link(4, "bond0"),
+            link(5, "bond0.10"),
+            link(6, "br0"),
+        ];
+        let addresses = [
+            address(4, "192.168.1.5"),
+            address(5, "10.77.0.11"),
+            address(6, "10.78.0.11"),
+        ];
+        for (wanted, found) in [
+            ("192.168.1.100", "bond0"),
+            ("10.77.0.100", "bond0.10"),
+            ("10.78.0.100", "br0"),
+        ] {
+            let target = vip(wanted, 24, Selector::Auto).place(&links, &addresses);
+            assert_eq!(target.expect("found").interface, found);
+        }
+        let named = vip("10.77.0.100", 24, Selector::Named("bond0.10".to_owned()));
+        assert_eq!(named.place(&links, &addresses).expect("found").index, 5);
     }
 
     #[test]

@@ -17,15 +17,20 @@ use super::{Feed, LeaseConfig, LeaseStatus, VipPort};
 
 /// The running lease thread. Dropping it makes the thread hand over and end, without waiting for it.
 pub struct LeaseHandle {
+    host: u64,
     commands: Arc<Commands>,
     board: Arc<Board>,
     thread: Option<std::thread::JoinHandle<()>>,
     ended: Receiver<()>,
 }
 
-/// Asks the lease thread to announce the address again.
+/// What the rest of the address's care needs of the lease thread.
 #[derive(Clone)]
-pub struct Announcer(Arc<Commands>);
+pub struct Announcer {
+    commands: Arc<Commands>,
+    board: Arc<Board>,
+    host: u64,
+}
 
 /// Starts the lease thread: locks the record, binds the socket, closes the gate and removes a leftover address.
 ///
@@ -42,6 +47,7 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
     socket.set_nonblocking(true)?;
     let commands = Arc::new(Commands::new()?);
     let board = Arc::new(Board::default());
+    let host = config.host_id;
     let parts = Parts {
         config,
         port,
@@ -62,6 +68,7 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
             live(parts);
         })?;
     Ok(LeaseHandle {
+        host,
         commands,
         board,
         thread: Some(thread),
@@ -94,7 +101,11 @@ impl LeaseHandle {
 
     /// For whoever notices that the address should be announced again.
     pub fn announcer(&self) -> Announcer {
-        Announcer(self.commands.clone())
+        Announcer {
+            commands: self.commands.clone(),
+            board: self.board.clone(),
+            host: self.host,
+        }
     }
 
     /// The lease as this host sees it now.
@@ -120,7 +131,13 @@ impl LeaseHandle {
 impl Announcer {
     /// Something happened on the link. The lease thread announces again if this host holds, and not too often.
     pub fn announce(&self) {
-        self.0.wish(|wishes| wishes.announce = true);
+        self.commands.wish(|wishes| wishes.announce = true);
+    }
+
+    /// The other member that holds the lease now, as far as this host knows.
+    pub fn other_holder(&self) -> Option<u64> {
+        let holder = self.board.read().holder;
+        holder.filter(|holder| *holder != self.host)
     }
 }
 

@@ -17,6 +17,7 @@ mod command;
 mod distribution;
 mod feed;
 mod handle;
+mod judge;
 mod observation;
 mod record_file;
 mod release;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use feed::{Feed, Member};
 pub use handle::{Announcer, LeaseHandle, spawn};
+pub use judge::Judge;
 pub use observation::{PeerSummary, Summary};
 pub use record_file::RecordFile;
 pub use release::{DeadRelease, release_dead};

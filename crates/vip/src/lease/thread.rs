@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use khactl_lease::{
     DATAGRAM_LEN, Datagram, Effect, Effects, Identity, Input, Lease, Message, Record, Replay,
-    decode, encode,
+    encode,
 };
 use khactl_sys::realtime::{Permit, fifo_thread, lock_memory};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,6 +22,7 @@ use super::burst::Burst;
 use super::clock::{Watch, boottime_ns};
 use super::command::{Commands, HandOver};
 use super::feed::Prepared;
+use super::judge::judge;
 use super::observation::Observation;
 use super::record_file::RecordFile;
 use super::status::{Board, Counters, Snapshot};
@@ -409,12 +410,7 @@ impl Worker {
 
     fn judge(&self, bytes: &[u8]) -> Option<Datagram> {
         let feed = self.feed.as_ref()?;
-        if !feed.authentication.is_authentic(bytes) {
-            return None;
-        }
-        decode(bytes)
-            .ok()
-            .filter(|datagram| datagram.cluster == self.cluster && datagram.sender != self.host)
+        judge(&feed.authentication, &self.cluster, self.host, bytes)
     }
 
     /// True if the timer went off.

@@ -1,5 +1,9 @@
 //! khavip on real interfaces and real sockets, in network namespaces. Needs root.
 
 mod address;
+mod conflict;
+mod ear;
 mod failover;
+mod links;
+mod neighbours;
 mod network;

@@ -28,6 +28,9 @@ pub(crate) struct Network {
     pub(crate) hosts: Vec<Host>,
 }
 
+/// IPv6's VIP, for tests that add an address of its network to the hosts.
+pub(crate) const VIP6: &str = "fd00:99::100";
+
 /// A host is numbered from 1; it has 10.99.0.1N on `eth0`.
 pub(crate) struct Host {
     pub(crate) id: u64,
@@ -75,7 +78,8 @@ impl Network {
             network.hosts.push(Host {
                 id,
                 namespace: network.namespace(&id.to_string()),
-                run_dir: tempfile::tempdir_in("/run").expect("run folder"),
+                // In memory, wherever /run is.
+                run_dir: tempfile::tempdir_in("/dev/shm").expect("run folder"),
                 khavip: None,
             });
         }
@@ -245,6 +249,16 @@ impl Host {
         let words: Vec<&str> = shown.split_whitespace().collect();
         let place = words.iter().position(|word| *word == "link/ether");
         words[place.expect("an Ethernet address") + 1].to_owned()
+    }
+
+    /// Acts on a thread inside the host's namespace.
+    pub(crate) fn inside<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
+        within(&self.namespace, act)
+    }
+
+    /// Why it does not hold the VIP.
+    pub(crate) fn reason(&self) -> String {
+        self.status().lease.expect("lease").reason
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
