@@ -6,6 +6,7 @@ pub mod carry;
 pub mod cluster_loop;
 pub mod config;
 pub mod external;
+pub mod fencing;
 pub mod founding;
 pub mod health_ca;
 pub mod host_loop;

@@ -12,7 +12,9 @@ use khactl_proto::v1::{Finding, finding::Level};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::agent::Agent;
+use crate::carry::beside_khad;
 use crate::external;
+use crate::fencing;
 use crate::refused::{Refused, chain};
 
 /// Below this the store, etcd and the logs have no room to live.
@@ -160,14 +162,7 @@ async fn check(agent: &Agent, spec: Option<&ValidSpec>, file: &str, ports: Ports
         findings.extend(bundle(spec).await);
         findings.extend(external::findings(spec, agent.config.advertise_address).await);
     }
-    findings.push(Finding {
-        level: Level::Warning.into(),
-        check: "fencing".into(),
-        finding: "a khavip that is stopped while it holds the VIP keeps it until the kernel lets the address go"
-            .into(),
-        cure: "nothing to do: the kernel gate comes with a later version".into(),
-        code: "KHA1190".into(),
-    });
+    findings.push(fencing::finding(&beside_khad("khavip")).await);
     findings
 }
 

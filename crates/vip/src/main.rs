@@ -1,11 +1,12 @@
 //! The program `khavip`. khad starts it; nobody needs to call it by hand.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use khactl_vip::error::{VipError, chain};
+use khactl_vip::gate::{GateStatus, GateWatch};
 use khactl_vip::release::{release, remove_gate};
 use khactl_vip::run::{RunOptions, run};
 use tracing_subscriber::EnvFilter;
@@ -45,6 +46,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum GateCommand {
+    /// Says in one line what kind of gate this host bears, and why no better one: "bpf", or
+    /// "nft: REASON", or "none: REASON". Changes nothing.
+    Check,
     /// Takes it away, and the VIP before it, on a host that leaves the cluster for good.
     Remove {
         /// The folder of the khavip that made it, which must have ended.
@@ -88,8 +92,21 @@ fn carry_out(command: Command) -> Result<(), VipError> {
                 })?;
             release(&run_dir, &feed)
         }
-        Command::Gate {
-            command: GateCommand::Remove { run_dir },
-        } => remove_gate(&run_dir),
+        Command::Gate { command } => match command {
+            GateCommand::Check => say(&GateWatch::check()),
+            GateCommand::Remove { run_dir } => remove_gate(&run_dir),
+        },
     }
+}
+
+fn say(gate: &GateStatus) -> Result<(), VipError> {
+    let kind = gate.kind.name();
+    let line = match gate.reason.as_str() {
+        "" => kind.to_owned(),
+        reason => format!("{kind}: {reason}"),
+    };
+    writeln!(std::io::stdout(), "{line}").map_err(|cause| VipError::Runtime {
+        doing: "writing to standard output",
+        cause,
+    })
 }

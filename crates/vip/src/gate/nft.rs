@@ -10,20 +10,30 @@ use crate::gate::ruleset::ruleset;
 
 /// Replaces the table by a closed one that stands at these interfaces.
 pub(crate) fn set_up(interfaces: &[(u32, String)], vips: &[IpAddr]) -> Result<(), VipError> {
+    run(&["-f", "-"], &ruleset(interfaces, vips))
+}
+
+/// Whether the kernel would take such a table; nothing stays of it.
+pub(crate) fn check(interfaces: &[(u32, String)], vips: &[IpAddr]) -> Result<(), VipError> {
+    run(&["-c", "-f", "-"], &ruleset(interfaces, vips))
+}
+
+fn run(arguments: &[&str], ruleset: &str) -> Result<(), VipError> {
     let failed = |cause: io::Error| match cause.kind() {
         io::ErrorKind::NotFound => VipError::NftMissing,
         _ => VipError::Nft { cause },
     };
     let mut child = Command::new("nft")
-        .args(["-f", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    let written = child.stdin.take().map_or(Ok(()), |mut input| {
-        input.write_all(ruleset(interfaces, vips).as_bytes())
-    });
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut input| input.write_all(ruleset.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         return written.map_err(failed);

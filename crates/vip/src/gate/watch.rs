@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{VipError, chain};
 use crate::gate::bpf::BpfGate;
@@ -77,15 +77,13 @@ impl GateWatch {
             "no interface carries a VIP".clone_into(&mut watch.status.reason);
             return (watch, Gate::without());
         }
-        let gate = watch.stand_bpf().or_else(|bpf| {
+        let gate = watch.stand_bpf().unwrap_or_else(|bpf| {
             watch.status.reason = chain(&bpf);
-            watch.stand_nft()
-        });
-        let gate = gate.unwrap_or_else(|nft| {
-            let reason = &mut watch.status.reason;
-            *reason = format!("{reason}; and {}", chain(&nft));
-            watch.status.interfaces.clear();
-            Gate::without()
+            watch.stand_nft().unwrap_or_else(|nft| {
+                watch.status.reason = both(&bpf, &nft);
+                watch.status.interfaces.clear();
+                Gate::without()
+            })
         });
         let GateStatus { kind, reason, .. } = &watch.status;
         match kind {
@@ -94,6 +92,28 @@ impl GateWatch {
             GateKind::None => tracing::warn!(reason, "there is no gate"),
         }
         (watch, gate)
+    }
+
+    /// What kind of gate this host bears, and why no better one. Attaches nothing, and leaves
+    /// nothing behind.
+    pub fn check() -> GateStatus {
+        let vips = [
+            IpAddr::from(Ipv4Addr::new(192, 0, 2, 100)),
+            IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100)),
+        ];
+        let loopback = [(1, "lo".to_owned())];
+        let (kind, reason) = match BpfGate::load(&vips) {
+            Ok(_) => (GateKind::Bpf, String::new()),
+            Err(bpf) => match nft::check(&loopback, &vips) {
+                Ok(()) => (GateKind::Nft, chain(&bpf)),
+                Err(nft) => (GateKind::None, both(&bpf, &nft)),
+            },
+        };
+        GateStatus {
+            kind,
+            reason,
+            interfaces: Vec::new(),
+        }
     }
 
     /// What there is to tell.
@@ -206,6 +226,10 @@ impl Gate {
             foreign: false,
         }
     }
+}
+
+fn both(bpf: &VipError, nft: &VipError) -> String {
+    format!("{}; and {}", chain(bpf), chain(nft))
 }
 
 fn attach_failed(cause: io::Error) -> VipError {

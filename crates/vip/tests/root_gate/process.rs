@@ -181,3 +181,24 @@ fn a_gate_that_somebody_took_away_comes_back_within_seconds() {
     network.host(1).signal(Signal::STOP);
     is_silent_though_the_address_stands(&mut network);
 }
+
+#[test]
+fn a_check_says_what_the_host_bears_and_leaves_nothing() {
+    let check = |wrapper: &[&str]| {
+        let words = [wrapper, &[env!("CARGO_BIN_EXE_khavip"), "gate", "check"]].concat();
+        let output = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(check(&[]), "bpf\n");
+    let weaker = check(&NO_BPF);
+    assert!(weaker.starts_with("nft: khavip may not load"), "{weaker}");
+    let none = check(&NO_GATE);
+    assert!(none.starts_with("none: khavip may not load"), "{none}");
+    assert!(none.contains("no program `nft`"), "{none}");
+    let forbidden = check(&["setpriv", "--bounding-set", "-bpf,-sys_admin,-net_admin"]);
+    assert!(forbidden.contains("may not make a table"), "{forbidden}");
+}
