@@ -12,8 +12,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use khactl_balancer::{Balancer, BalancerStatus};
 use khactl_proto::v1;
 use prost::Message;
-use tokio::sync::{Mutex, Notify};
 use rustix::fs::statfs;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::address::{Leftover, Netlink, Target, Vip, clear_neighbours, quiet_other_interfaces};
@@ -109,16 +109,16 @@ impl Control {
         }
         let leftover = Leftover::new(&run_dir);
         leftover.clear()?;
+        // Without the right to do so there are none of this program's making either.
+        if let Err(error) = Netlink::open().and_then(|mut netlink| clear_neighbours(&mut netlink)) {
+            tracing::warn!(%error, "neighbour entries that were left behind cannot be removed");
+        }
         Ok(Self {
             run_dir,
             boot_id,
             balancer,
             leftover,
             attention: Notify::new(),
-        // Without the right to do so there are none of this program's making either.
-        if let Err(error) = Netlink::open().and_then(|mut netlink| clear_neighbours(&mut netlink)) {
-            tracing::warn!(%error, "neighbour entries that were left behind cannot be removed");
-        }
             state: Mutex::default(),
         })
     }
@@ -230,28 +230,28 @@ impl Control {
             if let Some(refused) = &lease.refused_feed {
                 problems.push(format!("the lease refuses what it was fed: {refused}"));
             }
+            if let Some(problem) = on_disk(&self.run_dir) {
+                problems.push(problem);
+            }
             for denied in &lease.denied {
                 problems.push(format!("the lease may be held up by other work: {denied}"));
             }
         }
-        let without_carrier = instance
-            .map(|instance| instance.observed().borrow().without_carrier.clone())
-            .unwrap_or_default();
-        let addresses: Vec<AddressSnapshot> = state
-            .wanted
-            if let Some(problem) = on_disk(&self.run_dir) {
-                problems.push(problem);
-            }
-            .iter()
-            .flat_map(|wanted| &wanted.vips)
-            .map(|vip| {
-                let target = instance.and_then(|instance| {
         if let Some(instance) = instance {
             let conflicts = instance.observed().borrow().conflicts();
             problems.extend(conflicts.into_iter().map(|conflict| {
                 format!("{conflict}, which is none of the cluster's hosts: take it away there, or choose another VIP")
             }));
         }
+        let without_carrier = instance
+            .map(|instance| instance.observed().borrow().without_carrier.clone())
+            .unwrap_or_default();
+        let addresses: Vec<AddressSnapshot> = state
+            .wanted
+            .iter()
+            .flat_map(|wanted| &wanted.vips)
+            .map(|vip| {
+                let target = instance.and_then(|instance| {
                     let mut targets = instance.purpose.targets.iter();
                     targets.find(|target| target.address == vip.address)
                 });
@@ -433,11 +433,6 @@ pub(crate) fn place(vips: &[Vip]) -> Result<Vec<Target>, VipError> {
         .collect()
 }
 
-fn note(problems: &mut Vec<String>, error: &VipError) {
-    let problem = chain(error);
-    tracing::warn!(problem, "khavip is hindered");
-    problems.push(problem);
-}
 /// The lease's record is written before every answer, and no disk is that quick.
 fn on_disk(run_dir: &Path) -> Option<String> {
     /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
@@ -451,6 +446,11 @@ fn on_disk(run_dir: &Path) -> Option<String> {
     })
 }
 
+fn note(problems: &mut Vec<String>, error: &VipError) {
+    let problem = chain(error);
+    tracing::warn!(problem, "khavip is hindered");
+    problems.push(problem);
+}
 
 #[cfg(test)]
 mod tests {
