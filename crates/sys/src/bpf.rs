@@ -4,8 +4,10 @@
 //! author's business; the kernel verifies that it can do no harm before it accepts it.
 
 mod call;
+mod chain;
 mod program;
 mod word;
 
+pub use chain::Chain;
 pub use program::{LoadError, Program};
 pub use word::{Word, WordMap};

@@ -12,6 +12,7 @@
 //! Where BPF is not to be had, an nftables set with a timeout does it; where that is not to be had
 //! either, khavip goes on without, and says why. Who may open it when is the lease's to decide.
 
+mod ahead;
 mod assembler;
 mod bpf;
 mod channel;
@@ -104,6 +105,7 @@ pub fn remove() -> Result<(), VipError> {
     for interface in standing.iter().map(|standing| standing.interface) {
         filter::detach(&mut channel, interface).map_err(failed)?;
     }
+    ahead::detach(|_| true).map_err(failed)?;
     match OpenSet::new() {
         Ok(mut set) => set.remove().map_err(failed),
         Err(_) => Ok(()),

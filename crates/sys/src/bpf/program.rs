@@ -66,7 +66,7 @@ unsafe impl Command for TestRun {
     const COMMAND: libc::c_int = 10;
 }
 
-/// `bpf_prog_info` up to the maps.
+/// `bpf_prog_info` up to the name.
 #[repr(C)]
 #[derive(Default)]
 struct Info {
@@ -81,6 +81,7 @@ struct Info {
     created_by: u32,
     maps: u32,
     map_ids: u64,
+    name: [u8; 16],
 }
 
 impl Program {
@@ -138,6 +139,13 @@ impl Program {
         Ok(self.info(&mut [])?.id)
     }
 
+    /// The name that it was loaded by, or what of it the kernel kept.
+    pub fn label(&self) -> io::Result<String> {
+        let name = self.info(&mut [])?.name;
+        let text = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
     /// The numbers of the maps that it refers to.
     pub fn map_ids(&self) -> io::Result<Vec<u32>> {
         let mut ids = [0; MAPS_MAX];
@@ -156,7 +164,7 @@ impl Program {
         };
         call(&mut GetInfo {
             descriptor: self.descriptor.as_raw_fd(),
-            bytes: 64,
+            bytes: 80,
             info: (&raw mut info).expose_provenance() as u64,
         })?;
         Ok(info)

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use khactl_sys::bpf::{LoadError, Program, Word, WordMap};
 
 use crate::error::VipError;
+use crate::gate::ahead::{self, LABEL};
 use crate::gate::channel::Channel;
 use crate::gate::filter;
 use crate::gate::frame::{asking, coming_from};
 use crate::gate::program::{DROP, Direction, PASS, program};
 
-/// As `bpftool` shows programs and map.
-const LABEL: &str = "khactl_gate";
 /// Far enough for a check that is over within microseconds.
 const AHEAD_NS: u64 = 3_600_000_000_000;
 
@@ -66,22 +65,26 @@ impl BpfGate {
     pub(crate) fn attach(&self, channel: &mut Channel, interfaces: &[u32]) -> io::Result<()> {
         for interface in interfaces {
             for direction in Direction::BOTH {
-                filter::attach(channel, *interface, direction, self.program(direction))?;
+                let program = self.program(direction);
+                filter::attach(channel, *interface, direction, program)?;
+                ahead::attach(*interface, direction, program)?;
             }
         }
         Ok(())
     }
 
-    /// Whether all of them are still there.
+    /// Whether all of them are still there, and nobody is asked before them.
     pub(crate) fn is_attached(
         &self,
         channel: &mut Channel,
         interfaces: &[u32],
     ) -> io::Result<bool> {
         for direction in Direction::BOTH {
-            let program = self.program(direction).id()?;
+            let program = self.program(direction);
+            let id = program.id()?;
             for interface in interfaces {
-                if !filter::programs(channel, *interface, direction)?.contains(&program) {
+                let there = filter::programs(channel, *interface, direction)?.contains(&id);
+                if !there || !ahead::is_in_order(*interface, direction, program)? {
                     return Ok(false);
                 }
             }
@@ -126,6 +129,9 @@ pub(crate) fn standing_words(channel: &mut Channel) -> io::Result<Vec<Word>> {
     let mut maps = std::collections::BTreeSet::new();
     for standing in filter::standing(channel)? {
         maps.extend(Program::by_id(standing.program)?.map_ids()?);
+    }
+    for (_, _, program) in ahead::standing()? {
+        maps.extend(program.map_ids()?);
     }
     maps.into_iter()
         .map(|id| WordMap::by_id(id)?.word())

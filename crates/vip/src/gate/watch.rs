@@ -9,7 +9,7 @@ use crate::error::{VipError, chain};
 use crate::gate::bpf::BpfGate;
 use crate::gate::channel::Channel;
 use crate::gate::set::OpenSet;
-use crate::gate::{Gate, Lock, filter, nft};
+use crate::gate::{Gate, Lock, ahead, filter, nft};
 
 /// What the gate is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +121,13 @@ impl GateWatch {
         &self.status
     }
 
-    /// Puts back what somebody took away, with the deadline that it has; true if there was
-    /// something to put back. For every second.
+    /// Puts back what somebody took away, or came before, with the deadline that it has; true if there
+    /// was something to put back. For every second.
     pub fn mend(&self) -> bool {
         match self.put_back() {
-            Ok(true) => tracing::warn!("somebody took the gate away; it stands again"),
+            Ok(true) => {
+                tracing::warn!("somebody took the gate away, or came before it; it stands again");
+            }
             Ok(false) => return false,
             Err(error) => tracing::warn!("{}", chain(&error)),
         }
@@ -169,16 +171,15 @@ impl GateWatch {
             return Ok(());
         }
         let mut channel = Channel::route().map_err(failed)?;
+        let indices = self.indices();
+        let unwanted =
+            |interface| self.status.kind != GateKind::Bpf || !indices.contains(&interface);
         for standing in filter::standing(&mut channel).map_err(failed)? {
-            let wanted = self.status.kind == GateKind::Bpf
-                && self
-                    .interfaces
-                    .iter()
-                    .any(|(index, _)| *index == standing.interface);
-            if !wanted {
+            if unwanted(standing.interface) {
                 filter::detach(&mut channel, standing.interface).map_err(failed)?;
             }
         }
+        ahead::detach(unwanted).map_err(failed)?;
         if self.status.kind != GateKind::Nft
             && let Ok(mut set) = OpenSet::new()
             && set.is_standing().map_err(failed)?

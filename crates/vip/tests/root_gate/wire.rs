@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use khactl_sys::bpf::{Chain, Program};
 use khactl_vip::address::quiet_other_interfaces;
 use khactl_vip::gate::{self, Gate, GateKind, GateWatch};
 
@@ -222,6 +223,54 @@ fn it_stands_before_filters_that_accept_everything() {
     assert_eq!(watch.status().kind, GateKind::Bpf);
     assert_eq!(segment.vips(), [NONE; 2]);
     assert_eq!(segment.ask("c", "h", OWN[0]), ALL);
+}
+
+/// As another program's eyes at the interface: it accepts everything.
+fn accepting() -> Program {
+    // r0 = TC_ACT_OK; exit.
+    let code = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    Program::load("accepting", &code.map(u64::from_ne_bytes)).expect("loaded")
+}
+
+#[test]
+fn it_stands_before_programs_that_are_asked_before_any_filter() {
+    const BOTH: [Chain; 2] = [Chain::In, Chain::Out];
+    let segment = Segment::with_vips("tcx");
+    let index = segment.index("eth0");
+    let (watch, gate) = segment.stand("eth0");
+    let chained = move || BOTH.map(|chain| chain.programs(index).expect("asked").len());
+    assert_eq!(
+        segment.within("h", chained),
+        [0, 0],
+        "nobody to come before"
+    );
+    // Somebody comes later.
+    segment.within("h", move || {
+        let other = accepting();
+        for chain in BOTH {
+            chain.put_first(index, &other).expect("attached");
+        }
+    });
+    assert_eq!(segment.vips(), [ALL; 2], "it passes our filter by");
+    let watch = segment.within("h", move || {
+        assert!(watch.mend());
+        assert!(!watch.mend(), "once is enough");
+        watch
+    });
+    assert_eq!(segment.vips(), [NONE; 2]);
+    drop((watch, gate));
+    // The next process takes our place there too, and closes what it finds.
+    let (watch, mut gate) = segment.stand("eth0");
+    assert_eq!(segment.within("h", chained), [2, 2]);
+    assert_eq!(segment.vips(), [NONE; 2]);
+    gate.open(in_ms(LONG_MS)).expect("opened");
+    assert_eq!(segment.vips(), [ALL; 2]);
+    drop((watch, gate));
+    segment.within("h", || drop(Gate::leftover().expect("closed")));
+    assert_eq!(segment.vips(), [NONE; 2]);
+    segment.within("h", || gate::remove().expect("removed"));
+    assert_eq!(segment.within("h", chained), [1, 1], "another's stays");
+    assert_eq!(segment.vips(), [ALL; 2]);
 }
 
 #[test]
