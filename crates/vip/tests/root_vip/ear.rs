@@ -86,10 +86,16 @@ fn announced(frame: &[u8]) -> Option<(String, IpAddr)> {
 /// Claims the address to everybody on the link, as a machine that took it by mistake would.
 pub(crate) fn claim(host: &Host, address: &str) {
     let (address, mac) = (address.parse().expect("address"), host.mac());
-    host.inside(move || send_claim(address, &mac));
+    host.inside(move || send_claims(address, &mac, 1));
 }
 
-fn send_claim(address: IpAddr, mac: &str) {
+/// The same very often, as a loop in a network or an attacker does.
+pub(crate) fn flood_with_claims(host: &Host, address: &str, mac: &'static str, times: usize) {
+    let address = address.parse().expect("address");
+    host.inside(move || send_claims(address, mac, times));
+}
+
+fn send_claims(address: IpAddr, mac: &str, times: usize) {
     let mac: Vec<u8> = mac
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
@@ -119,7 +125,13 @@ fn send_claim(address: IpAddr, mac: &str) {
         }
     }
     let socket = frame_socket(index()).expect("a packet socket");
-    rustix::net::send(&socket, &frame, SendFlags::empty()).expect("sent");
+    for _ in 0..times {
+        match rustix::net::send(&socket, &frame, SendFlags::empty()) {
+            // A flood finds full queues.
+            Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => {}
+            Err(error) => panic!("the claim was not sent: {error}"),
+        }
+    }
 }
 
 fn index() -> u32 {

@@ -4,6 +4,7 @@ mod address;
 mod conflict;
 mod ear;
 mod failover;
+mod flood;
 mod links;
 mod neighbours;
 mod network;

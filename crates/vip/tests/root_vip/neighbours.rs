@@ -112,3 +112,29 @@ fn entries_of_other_origin_are_left_alone() {
     assert_eq!(network.host(1).terminate(), Some(0));
     assert_eq!(permanent(&network.hosts[0]), theirs);
 }
+
+#[test]
+fn a_lease_over_ipv6_has_permanent_neighbours_too() {
+    let mut network = Network::new("ip6", 2);
+    for id in [1, 2] {
+        let host = network.host(id);
+        host.ip(&format!("addr add fd00:99::1{id}/64 dev eth0 nodad"));
+        host.serve();
+        host.start();
+        let mut feed = feed_for(id, &[1, 2]);
+        feed.bind = format!("[fd00:99::1{id}]:9443");
+        for member in &mut feed.members {
+            member.address = format!("[fd00:99::1{}]:9443", member.id);
+        }
+        host.feed(feed);
+    }
+    let other = vec![("fd00:99::12".to_owned(), network.host(2).mac())];
+    until("the peer is permanent", || {
+        permanent(&network.hosts[0]) == other
+    });
+    until("one of them holds", || {
+        network.hosts.iter().any(Host::is_holding)
+    });
+    assert_eq!(network.host(1).terminate(), Some(0));
+    assert_eq!(permanent(&network.hosts[0]), []);
+}
