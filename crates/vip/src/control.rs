@@ -69,7 +69,7 @@ pub struct Snapshot {
     pub names: BTreeMap<u64, String>,
     /// Per VIP: where it belongs, whether there is carrier, whether it stands there.
     pub addresses: Vec<AddressSnapshot>,
-    /// The gate; none while there is no lease.
+    /// The gate; none while there is no lease, or no interface for the VIP.
     pub gate: Option<GateStatus>,
     /// The balancer.
     pub balancer: BalancerStatus,
@@ -287,7 +287,9 @@ impl Control {
             lease,
             fit: instance.is_some_and(Instance::is_fit),
             addresses,
-            gate: instance.map(|instance| instance.gate().status().clone()),
+            gate: instance
+                .filter(|instance| !instance.purpose.targets.is_empty())
+                .map(|instance| instance.gate().status().clone()),
             balancer,
             problems,
         }

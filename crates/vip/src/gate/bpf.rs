@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use khactl_sys::bpf::{LoadError, Program, Word, WordMap};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::error::VipError;
 use crate::gate::ahead::{self, LABEL};
@@ -26,6 +27,7 @@ pub(crate) struct BpfGate {
 impl BpfGate {
     /// Loads both programs, closed, and makes them prove themselves. Attaches nothing.
     pub(crate) fn load(vips: &[IpAddr]) -> Result<Self, VipError> {
+        lift_memory_limit();
         let map = WordMap::new(LABEL).map_err(|cause| LoadError {
             cause,
             verdict: String::new(),
@@ -122,6 +124,16 @@ impl BpfGate {
         }
         Ok(())
     }
+}
+
+/// Linux before 5.11 counts maps and programs as locked memory of all of root's processes together,
+/// and the usual limit is soon reached. A limit that stays shows when the map is made.
+fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _stays = setrlimit(Resource::Memlock, unlimited);
 }
 
 /// The deadlines of all gates that stand, whoever made them. Needs CAP_SYS_ADMIN if there are any.

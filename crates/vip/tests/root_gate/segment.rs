@@ -179,7 +179,11 @@ impl Segment {
             "-n {namespace} neigh replace {address} lladdr {mac} dev eth0 nud permanent"
         ));
         let remote: SocketAddr = SocketAddr::new(address.parse().expect("address"), CLOSED_PORT);
-        let (tcp, icmp) = self.within(from, move || (tcp(remote), icmp(remote)));
+        let (tcp, icmp) = self.within(from, move || {
+            // Of the same namespace.
+            let icmp = std::thread::spawn(move || icmp(remote));
+            (tcp(remote), icmp.join().expect("asked"))
+        });
         let sent = self.hears(from, to, address);
         ip(&format!("-n {namespace} neigh del {address} dev eth0"));
         Answers {
@@ -225,7 +229,10 @@ impl Segment {
 
     /// Both VIPs of the host, as the client sees them.
     pub(crate) fn vips(&self) -> [Answers; 2] {
-        VIPS.map(|vip| self.ask("c", "h", vip))
+        std::thread::scope(|scope| {
+            VIPS.map(|vip| scope.spawn(move || self.ask("c", "h", vip)))
+                .map(|asked| asked.join().expect("asked"))
+        })
     }
 
     fn delete(&self) {
