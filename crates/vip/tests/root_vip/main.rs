@@ -6,5 +6,6 @@ mod ear;
 mod failover;
 mod flood;
 mod links;
+mod load;
 mod neighbours;
 mod network;
