@@ -89,9 +89,12 @@ impl OpenSet {
         self.channel.carry_out(&self.open)
     }
 
-    /// Closed when it returns.
+    /// Closed when it returns. Without the element, or the set, it is closed already.
     pub(crate) fn close(&mut self) -> io::Result<()> {
-        or_absent(self.channel.carry_out(&self.close))
+        match self.channel.carry_out(&self.close) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     /// Whether the table is there.
@@ -113,7 +116,10 @@ impl OpenSet {
         request.begin(DELETE_TABLE, ACK, &family(NETDEV, 0));
         request.text(TABLE_NAME, TABLE);
         request.begin(BATCH_END, 0, &family(0, NFTABLES));
-        or_absent(self.channel.carry_out(&request))
+        match self.channel.carry_out(&request) {
+            Err(error) if is_absent(&error) => Ok(()),
+            result => result,
+        }
     }
 }
 
@@ -147,14 +153,7 @@ fn family(family: u8, resource: u16) -> [u8; 4] {
     [family, 0, high, low]
 }
 
-fn or_absent(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if is_absent(&error) => Ok(()),
-        result => result,
-    }
-}
-
-/// No such element, set or table, or a kernel that has none.
+/// No such table, or a kernel that has none.
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let absent = [Errno::NOENT, Errno::OPNOTSUPP, Errno::INVAL].map(Errno::raw_os_error);

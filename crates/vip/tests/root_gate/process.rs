@@ -183,6 +183,34 @@ fn a_gate_that_somebody_took_away_comes_back_within_seconds() {
 }
 
 #[test]
+fn when_the_vip_moves_to_another_interface_the_gate_goes_with_it() {
+    let mut network = holding_under("gmov", &[]);
+    for step in [
+        "link add d0 type veth peer name d1",
+        "link set d0 up",
+        "link set d1 up",
+    ] {
+        network.host(1).ip(step);
+    }
+    let mut feed = feed_for(1, &[1]);
+    feed.addresses[0].interface = "d0".to_owned();
+    assert_eq!(network.host(1).feed(feed), Vec::<String>::new());
+    assert_eq!(gate(&mut network).2, ["d0"]);
+    let filters = |interface: &str| {
+        let shown = |direction| tc("gmov", &format!("filter show dev {interface} {direction}"));
+        ["ingress", "egress"].map(shown).concat()
+    };
+    assert_eq!(filters("eth0"), "");
+    assert_eq!(filters("d0").matches("khactl-gate").count(), 2);
+    until("the VIP stands there", || {
+        let there = network.host(1).ip("-o addr show dev d0");
+        there.contains(VIP)
+    });
+    let here = network.host(1).ip("-o addr show dev eth0");
+    assert!(!here.contains(VIP), "{here}");
+}
+
+#[test]
 fn a_check_says_what_the_host_bears_and_leaves_nothing() {
     let check = |wrapper: &[&str]| {
         let words = [wrapper, &[env!("CARGO_BIN_EXE_khavip"), "gate", "check"]].concat();
