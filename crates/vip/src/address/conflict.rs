@@ -154,6 +154,8 @@ pub(crate) fn shown(mac: Mac) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::address::announcement::announcement;
 
@@ -179,6 +181,22 @@ mod tests {
             let needed = if vip.is_ipv4() { 32 } else { 78 };
             for length in 0..needed {
                 assert_eq!(claimant(vip, &frame.bytes()[..length]), None, "{length}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_are_read_without_harm(frame in prop::collection::vec(any::<u8>(), 0..READ_BYTES)) {
+            for vip in ["10.77.0.100", "fd00::100"] {
+                let vip: IpAddr = vip.parse().expect("ip");
+                if claimant(vip, &frame).is_some() {
+                    let (at, bytes) = match vip {
+                        IpAddr::V4(vip) => (28, vip.octets().to_vec()),
+                        IpAddr::V6(vip) => (62, vip.octets().to_vec()),
+                    };
+                    prop_assert_eq!(&frame[at..at + bytes.len()], &bytes[..]);
+                }
             }
         }
     }

@@ -277,6 +277,8 @@ fn dissect(frame: &[u8]) -> Option<(Mac, IpAddr, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn proof(incarnation: u64, counter: u64, at_s: u64) -> Proof {
@@ -303,6 +305,20 @@ mod tests {
             supersedes(&proof(8, 1, 53), Some(&known)),
             "it was restarted"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_are_dissected_without_harm(
+            mut frame in prop::collection::vec(any::<u8>(), 14..400),
+            six in any::<bool>(),
+        ) {
+            frame[12..14].copy_from_slice(if six { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+            if let Some((mac, _, payload)) = dissect(&frame) {
+                prop_assert_eq!(payload.len(), DATAGRAM_LEN);
+                prop_assert_eq!(&frame[6..12], &mac);
+            }
+        }
     }
 
     #[test]

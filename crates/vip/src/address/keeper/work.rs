@@ -165,6 +165,7 @@ impl Work {
         if u128::from(self.hold.until()) <= boottime().as_nanos() {
             return;
         }
+        let mut result = Ok(());
         for target in &self.targets {
             let add = Request::add(target.index, target.address, VALID_S);
             let renewed = self.requests.carry_out(&add);
@@ -175,12 +176,13 @@ impl Work {
                 }
                 return;
             }
-            self.hold.set_add_result(&renewed);
             if let Err(error) = renewed {
                 tracing::warn!(vip = %target.address, interface = target.interface, %error,
                     "the lifetime of the VIP's address was not renewed");
+                result = Err(error);
             }
         }
+        self.hold.set_add_result(&result);
     }
 
     /// Something happened to the address or its link: puts it there again and has it announced.
