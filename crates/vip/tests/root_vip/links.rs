@@ -2,7 +2,7 @@
 //! of its own here, so that the lease's datagrams go on.
 
 use crate::ear::Ear;
-use crate::network::{Network, VIP, VIP6, feed_for, until};
+use crate::network::{Host, Network, VIP, VIP6, feed_for, until};
 use khactl_proto::v1;
 
 const OWN: &str = "10.98.0.100";
@@ -194,4 +194,36 @@ fn a_holder_whose_hardware_address_changes_announces_the_new_one() {
             .contains(fresh)
     );
     assert!(network.host(1).is_holding());
+}
+
+#[test]
+fn after_a_heal_the_new_holder_announces_again() {
+    let mut network = Network::new("heal", 3);
+    for id in 1..=3 {
+        network.host(id).serve();
+        network.host(id).start();
+        network.host(id).feed(feed_for(id, &[1, 2, 3]));
+    }
+    let mut first = 0;
+    until("a holder", || {
+        let found = network.hosts.iter().find(|host| host.is_holding());
+        first = found.map_or(0, |host| host.id);
+        first != 0
+    });
+    let mut ear = Ear::of_client(&network);
+    network.cable(first, false);
+    let mut mac = String::new();
+    until("another holder", || {
+        let mut others = network.hosts.iter().filter(|host| host.id != first);
+        let found = others.find(|host| host.is_holding());
+        mac = found.map(Host::mac).unwrap_or_default();
+        found.is_some()
+    });
+    until("the burst of its takeover", || {
+        ear.announcements(VIP, &mac) == 4
+    });
+    network.cable(first, true);
+    // The regular one comes every ten seconds; four more are a burst.
+    until("another burst", || ear.announcements(VIP, &mac) >= 8);
+    assert!(!network.host(first).has_vip());
 }
