@@ -14,6 +14,9 @@ const KEEPALIVED_LASTS: Duration = Duration::from_millis(4200);
 /// Six times the lease of profile `lan`.
 const KHACTL_LASTS: Duration = Duration::from_millis(1500);
 
+/// For what is over at once: twice the lease of profile `lan`, in case that it is not.
+const KHACTL_INSTANT: Duration = Duration::from_millis(500);
+
 /// One fault.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
@@ -93,16 +96,23 @@ impl Fault {
             || !matches!(self, Self::KhadKilled | Self::KhavipKilled | Self::Transfer)
     }
 
-    /// How long it lasts at the least; it lasts longer where nobody serves. What recovers by itself, and what
-    /// leaves no old holder behind, ends as soon as the client is served.
+    /// Whether somebody may go on holding the address who should not. Such a fault lasts exactly as long for
+    /// all who meet it, so that their times with two holders compare; any other at least until they are served.
+    pub(crate) fn leaves_a_holder(self) -> bool {
+        matches!(
+            self,
+            Self::CutOff | Self::HearsNothing | Self::SaysNothing | Self::Stopped | Self::Killed
+        )
+    }
+
+    /// How long it lasts at the least.
     pub(crate) fn lasts(self, khactl: bool) -> Duration {
         match self {
-            Self::KhadKilled | Self::KhavipKilled | Self::OrderlyStop | Self::Transfer => {
-                Duration::ZERO
-            }
-            Self::ApiserverKilled | Self::HostLost if khactl => Duration::ZERO,
-            _ if khactl => KHACTL_LASTS,
-            _ => KEEPALIVED_LASTS,
+            _ if !khactl => KEEPALIVED_LASTS,
+            // Checks take a second to notice a dead apiserver.
+            Self::ApiserverKilled => KHACTL_LASTS,
+            _ if self.leaves_a_holder() => KHACTL_LASTS,
+            _ => KHACTL_INSTANT,
         }
     }
 }

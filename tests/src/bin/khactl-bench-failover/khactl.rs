@@ -1,23 +1,23 @@
-//! khactl's side: faults of khad, khavip and what they run.
+//! khactl's side: faults of khad, khavip and what they run, inflicted as the end-to-end tests do it.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, ensure};
-use khactl_lab::{Signal, VIP};
+use khactl_lab::VIP;
+use khactl_tests::failover::{self, Struck};
 use khactl_tests::{Cluster, SOON};
 
 use crate::contender::Contender;
 use crate::fault::Fault;
 use crate::side::Side;
-use crate::wires;
-
-const PROGRAMS: [&str; 2] = ["khad", "khavip"];
 
 /// A cluster of one profile.
 #[derive(Debug)]
 pub(crate) struct Khactl<'a> {
     cluster: &'a Cluster,
     profile: [Contender; 1],
+    /// What was inflicted and is not undone yet.
+    struck: Option<Struck>,
 }
 
 impl<'a> Khactl<'a> {
@@ -25,34 +25,25 @@ impl<'a> Khactl<'a> {
         Self {
             cluster,
             profile: [profile],
+            struck: None,
         }
     }
 
-    fn signal(&self, holder: &str, program: &str, signal: Signal) -> anyhow::Result<()> {
-        let host = self.cluster.host(holder);
-        ensure!(
-            host.signal(program, signal) > 0,
-            "{holder} runs no {program}"
-        );
-        Ok(())
-    }
-
+    /// To the next host, while nothing else happens.
     fn transfer(&self, holder: &str) -> anyhow::Result<()> {
         let names = self.cluster.names();
         let at = names.iter().position(|name| name == holder);
-        let next = at.map_or(0, |at| (at + 1) % names.len());
-        let told = self.cluster.start(
-            holder,
-            "khactl",
-            &["-o", "json", "vip", "transfer", &names[next]],
-        );
-        let outcome = told.wait(SOON);
+        let next = at
+            .and_then(|at| names.get((at + 1) % names.len()))
+            .with_context(|| format!("there is no host {holder}"))?;
+        let transfer = ["-o", "json", "vip", "transfer", next];
+        let outcome = self.cluster.start(holder, "khactl", &transfer).wait(SOON);
         ensure!(outcome.is_ok(), "{outcome}");
         Ok(())
     }
 }
 
-/// All apiservers are healthy, and any host could take the lease over now.
+/// All apiservers are healthy, and any host could take the lease over now. Gives the holder.
 pub(crate) fn whole(cluster: &Cluster) -> Option<String> {
     let names = cluster.names();
     let holder = cluster.whole_lease(names.len())?;
@@ -64,6 +55,23 @@ pub(crate) fn whole(cluster: &Cluster) -> Option<String> {
     served.then_some(holder)
 }
 
+/// What the tests call it; none for what they do differently: they load the machine during a transfer.
+fn in_the_tests(fault: Fault) -> Option<failover::Fault> {
+    Some(match fault {
+        Fault::CutOff => failover::Fault::CutOff,
+        Fault::HearsNothing => failover::Fault::SendingOnly,
+        Fault::SaysNothing => failover::Fault::ReceivingOnly,
+        Fault::Stopped => failover::Fault::BothStopped,
+        Fault::Killed => failover::Fault::BothKilled,
+        Fault::KhadKilled => failover::Fault::KhadKilled,
+        Fault::KhavipKilled => failover::Fault::KhavipKilled,
+        Fault::OrderlyStop => failover::Fault::KhavipEnded,
+        Fault::ApiserverKilled => failover::Fault::ApiserverKilled,
+        Fault::HostLost => failover::Fault::HostLost,
+        Fault::Transfer => return None,
+    })
+}
+
 impl Side for Khactl<'_> {
     fn contenders(&self) -> &[Contender] {
         &self.profile
@@ -71,53 +79,22 @@ impl Side for Khactl<'_> {
 
     fn settled(&self) -> Option<String> {
         let holder = whole(self.cluster)?;
-        // The agents have a leader; whoever it is.
-        self.cluster.leaders_status()?;
         let addresses = self.cluster.host(&holder).addresses().ok()?;
         addresses.contains(&IpAddr::V4(VIP)).then_some(holder)
     }
 
     fn inflict(&mut self, fault: Fault, holder: &str) -> anyhow::Result<()> {
-        match fault {
-            Fault::CutOff | Fault::HearsNothing | Fault::SaysNothing => {
-                wires::cut(self.cluster, fault, holder)
-            }
-            Fault::Stopped => PROGRAMS
-                .iter()
-                .try_for_each(|program| self.signal(holder, program, Signal::STOP)),
-            Fault::Killed => PROGRAMS
-                .iter()
-                .try_for_each(|program| self.signal(holder, program, Signal::KILL)),
-            Fault::KhadKilled => self.signal(holder, "khad", Signal::KILL),
-            Fault::KhavipKilled => self.signal(holder, "khavip", Signal::KILL),
-            Fault::OrderlyStop => self.signal(holder, "khavip", Signal::TERM),
-            Fault::Transfer => self.transfer(holder),
-            Fault::ApiserverKilled => self.signal(holder, "kube-apiserver", Signal::KILL),
-            Fault::HostLost => Ok(self.cluster.lab().kill(holder)?),
+        match in_the_tests(fault) {
+            Some(fault) => self.struck = Some(self.cluster.strike(fault, holder)),
+            None => self.transfer(holder)?,
         }
+        Ok(())
     }
 
-    fn undo(&mut self, fault: Fault, holder: &str) -> anyhow::Result<()> {
-        let lab = self.cluster.lab();
-        match fault {
-            Fault::CutOff | Fault::HearsNothing | Fault::SaysNothing => Ok(lab.heal(holder)?),
-            Fault::Stopped => PROGRAMS
-                .iter()
-                .try_for_each(|program| self.signal(holder, program, Signal::CONT)),
-            Fault::Killed | Fault::KhadKilled => {
-                let host = lab.host(holder)?;
-                khactl_tests::until(&format!("khad of {holder} is dead"), SOON, || {
-                    host.processes_named("khad").is_empty().then_some(())
-                });
-                Ok(host.start_agent()?)
-            }
-            // khad starts again what ends.
-            Fault::KhavipKilled | Fault::OrderlyStop | Fault::Transfer | Fault::ApiserverKilled => {
-                Ok(())
-            }
-            Fault::HostLost => lab
-                .start(holder)
-                .with_context(|| format!("{holder} does not come back")),
+    fn undo(&mut self, _fault: Fault, _holder: &str) -> anyhow::Result<()> {
+        if let Some(struck) = self.struck.take() {
+            self.cluster.mend(struck);
         }
+        Ok(())
     }
 }

@@ -1,20 +1,20 @@
-//! Faults that are the same for every contender: those of the wire.
+//! Faults of the wire between the holder and the other hosts. The client reaches all of them.
 
-use anyhow::bail;
+use khactl_lab::Cut;
 use khactl_tests::Cluster;
 
 use crate::fault::Fault;
 
-/// Cuts what the fault cuts between the holder and the other hosts. The client stays reachable.
+/// Cuts what the fault cuts, all at one instant; nothing if it is none of the wire's.
 pub(crate) fn cut(cluster: &Cluster, fault: Fault, holder: &str) -> anyhow::Result<()> {
-    let lab = cluster.lab();
+    let mut cuts = Vec::new();
     for peer in cluster.names().iter().filter(|name| *name != holder) {
-        match fault {
-            Fault::CutOff => lab.cut_pair(holder, peer)?,
-            Fault::HearsNothing => lab.cut_one_way(peer, holder)?,
-            Fault::SaysNothing => lab.cut_one_way(holder, peer)?,
-            _ => bail!("{} cuts no wire", fault.name()),
+        if matches!(fault, Fault::CutOff | Fault::HearsNothing) {
+            cuts.push(Cut::new(peer, holder));
+        }
+        if matches!(fault, Fault::CutOff | Fault::SaysNothing) {
+            cuts.push(Cut::new(holder, peer));
         }
     }
-    Ok(())
+    Ok(cluster.lab().cut_each(&cuts)?)
 }
