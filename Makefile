@@ -55,7 +55,7 @@ fix: setup ## write what verify only checks: format, and the lints that can fix 
 bench: build kube ## the figures, side by side with the same programs started by hand
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
 
-bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 45 minutes; table and picture into docs/benchmarks
+bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 50 minutes; table and picture into docs/benchmarks
 	@scripts/setup failover
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- --into docs/benchmarks
 

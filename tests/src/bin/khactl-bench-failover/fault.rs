@@ -11,8 +11,8 @@ use crate::contender::Contender;
 /// one. Shorter faults would be over before.
 const KEEPALIVED_LASTS: Duration = Duration::from_millis(4200);
 
-/// Six times the lease of profile `lan`.
-const KHACTL_LASTS: Duration = Duration::from_millis(1500);
+/// Five times the lease of profile `lan`.
+const KHACTL_LASTS: Duration = Duration::from_millis(1250);
 
 /// For what is over at once: twice the lease of profile `lan`, in case that it is not.
 const KHACTL_INSTANT: Duration = Duration::from_millis(500);

@@ -98,6 +98,7 @@ mod tests {
             contender: Contender::KhactlFast,
             fault: Fault::HostLost,
             round: 3,
+            before: Watched::default(),
             during: Watched {
                 outage_ms: 57.5,
                 ..Watched::default()

@@ -28,9 +28,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
+use khactl_lab::measure::{micros, now_us};
 use khactl_tests::{Machine, Random};
 
 use contender::Contender;
@@ -58,6 +60,9 @@ struct Arguments {
         default_value_t = 20
     )]
     rounds: usize,
+    /// Begin no round after so many minutes
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
     /// These faults alone
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT")]
     only: Vec<Fault>,
@@ -117,7 +122,7 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     let mut journal = Journal::open(&path, arguments.fresh)?;
     let mut whole = Ok(());
     if !arguments.show {
-        whole = measure(&wanted(arguments)?, &mut journal);
+        whole = measure(&wanted(arguments)?, arguments.minutes, &mut journal);
     }
     let report = Report {
         machine,
@@ -170,12 +175,17 @@ fn wanted(arguments: &Arguments) -> anyhow::Result<Wanted> {
 }
 
 /// Until nothing is left. After a failure it goes on with a new cluster.
-fn measure(wanted: &Wanted, journal: &mut Journal) -> anyhow::Result<()> {
+fn measure(wanted: &Wanted, minutes: Option<u64>, journal: &mut Journal) -> anyhow::Result<()> {
     let mut random = Random::seeded();
     let mut failures = 0;
-    while let Some(block) = wanted.left(&journal.keys()).first() {
+    let end_us = minutes.map_or(u64::MAX, |minutes| {
+        now_us() + micros(Duration::from_secs(minutes * 60))
+    });
+    while now_us() < end_us
+        && let Some(block) = wanted.left(&journal.keys()).first()
+    {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-            session::run(block, journal, &mut random)
+            session::run(block, journal, &mut random, end_us)
         }));
         let Err(error) = ended.unwrap_or_else(|_said_already| Err(anyhow!("see above"))) else {
             continue;

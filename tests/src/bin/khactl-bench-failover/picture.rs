@@ -191,7 +191,7 @@ mod tests {
             trial(Contender::KhactlFast, Fault::SaysNothing, 58.0, 0.0),
         ];
         let svg = draw(&Row::all(&trials), "a machine & more");
-        assert_eq!(svg.matches("<circle").count(), 3);
+        assert_eq!(svg.matches("<circle").count(), 2 * trials.len());
         assert_eq!(svg.matches("3120 (3120) ms").count(), 1);
         assert_eq!(svg.matches("they hear nothing of the holder").count(), 1);
         assert!(svg.contains("a machine &amp; more"));

@@ -143,8 +143,9 @@ mod tests {
             })
             .collect();
         assert_eq!(lines[0], HEADER);
+        assert_eq!(lines[1][0], "while nothing happens");
         assert_eq!(
-            lines[1],
+            lines[3],
             [
                 "they hear nothing of the holder",
                 "keepalived, usual",
@@ -156,7 +157,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines[2],
+            lines[4],
             [
                 "khactl, fast",
                 "2",

@@ -1,6 +1,6 @@
 //! Which trials are still to be made, in which order. Pure.
 //!
-//! A cluster has one profile from its beginning, so the run goes through several: lan, fast, lan, fast, each
+//! A cluster has one profile from its beginning, so the run goes through several: lan, fast, lan, fast and so on, each
 //! with a part of the rounds. In a round one side meets all its faults, then the other. keepalived's rounds
 //! are dealt out over all clusters. So whatever the machine does meanwhile meets everybody.
 
@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::journal::Key;
 
 /// How many clusters each profile gets.
-const PARTS: usize = 2;
+const PARTS: usize = 4;
 
 /// What is to be measured in all.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(once.len(), keys.len());
         assert_eq!(keys.len(), 20 * (3 * 8 + 2 * 11));
         let profiles: Vec<_> = blocks.iter().map(|block| block.profile.word()).collect();
-        assert_eq!(profiles, ["lan", "fast", "lan", "fast"]);
+        assert_eq!(profiles, ["lan", "fast"].repeat(4));
     }
 
     #[test]
@@ -137,7 +137,8 @@ mod tests {
                 own.into_iter()
                     .all(|round| round.contenders == [block.profile])
             );
-            assert_eq!(block.rounds.len(), 15);
+            // Five rounds of its own, and every second one of keepalived's.
+            assert!((7..=8).contains(&block.rounds.len()));
         }
     }
 

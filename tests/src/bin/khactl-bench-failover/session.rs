@@ -20,20 +20,30 @@ use crate::trial::{Trial, Watched};
 const HOSTS: usize = 3;
 
 /// Answers in a row that mean that the client is served.
-const SERVED: usize = 100;
+const SERVED: usize = 50;
 
-/// As long as the longest period of anything that checks or advertises here, keepalived's second; khactl's
-/// longest is the half second of its balancer's checks.
-const PHASE: Duration = Duration::from_secs(1);
+/// The longest period of anything of keepalived's that checks or advertises.
+const KEEPALIVED_PHASE: Duration = Duration::from_secs(1);
+
+/// The longest of khactl's: the checks of its balancer.
+const KHACTL_PHASE: Duration = Duration::from_millis(500);
 
 /// Samples from before a fault that are kept: the outage begins at the last answer before it.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// Makes a cluster and the block's trials on it.
-pub(crate) fn run(block: &Block, journal: &mut Journal, random: &mut Random) -> anyhow::Result<()> {
+/// Makes a cluster and the block's trials on it; begins no round after `end_us` since boot.
+pub(crate) fn run(
+    block: &Block,
+    journal: &mut Journal,
+    random: &mut Random,
+    end_us: u64,
+) -> anyhow::Result<()> {
     let cluster = Cluster::boot("benchvip", HOSTS);
     cluster.form(&cluster.spec().profile(block.profile.word()));
     for round in &block.rounds {
+        if now_us() >= end_us {
+            break;
+        }
         let names: Vec<_> = round.contenders.iter().map(|one| one.name()).collect();
         cluster.step(&format!("round {}: {}", round.number, names.join("; ")));
         if round.contenders.iter().all(|one| one.is_khactl()) {
@@ -68,25 +78,9 @@ fn run_round(
         watch.probes.push((*contender, probe));
     }
     for fault in &round.faults {
-        for (contender, during, after) in conduct(side, *fault, &mut watch, random)? {
-            eprintln!(
-                "  {:20} {:30} {:6.0} ms, {} lost, two holders {:.1} ms; after: {:.0} ms, {} lost, {:.1} ms",
-                contender.name(),
-                fault.name(),
-                during.outage_ms,
-                during.lost,
-                during.two_holders_ms,
-                after.outage_ms,
-                after.lost,
-                after.two_holders_ms,
-            );
-            journal.add(Trial {
-                contender,
-                fault: *fault,
-                round: round.number,
-                during,
-                after,
-            })?;
+        for trial in conduct(side, *fault, round.number, &mut watch, random)? {
+            eprintln!("  {trial}");
+            journal.add(trial)?;
         }
     }
     Ok(())
@@ -135,17 +129,24 @@ impl Watch {
     }
 }
 
-/// One fault from its beginning until all is as it was.
+/// One fault from its beginning until all is as it was; a trial for each who met it.
 fn conduct(
     side: &mut dyn Side,
     fault: Fault,
+    round: usize,
     watch: &mut Watch,
     random: &mut Random,
-) -> anyhow::Result<Vec<(Contender, Watched, Watched)>> {
+) -> anyhow::Result<Vec<Trial>> {
     let holder = settle(side, watch)?;
     let khactl = side.contenders().iter().all(|one| one.is_khactl());
     watch.forget();
-    thread::sleep(random.below(PHASE));
+    let phase = if khactl {
+        KHACTL_PHASE
+    } else {
+        KEEPALIVED_PHASE
+    };
+    let settled_us = now_us();
+    thread::sleep(random.below(phase));
 
     let began_us = now_us();
     side.inflict(fault, &holder)?;
@@ -159,13 +160,22 @@ fn conduct(
     settle(side, watch)?;
     let over_us = now_us();
 
+    let before = watch.between(settled_us, began_us)?;
     let during = watch.between(began_us, undone_us)?;
     let after = watch.between(undone_us, over_us)?;
     let contenders = side.contenders().iter().copied();
     Ok(contenders
+        .zip(before)
         .zip(during)
         .zip(after)
-        .map(|((contender, during), after)| (contender, during, after))
+        .map(|(((contender, before), during), after)| Trial {
+            contender,
+            fault,
+            round,
+            before,
+            during,
+            after,
+        })
         .collect())
 }
 

@@ -27,7 +27,7 @@ impl Target {
         }
         match (phase, fault) {
             (Phase::After, Fault::CutOff) => limits(20.0, 20.0),
-            (Phase::After, _) => None,
+            (Phase::Before | Phase::After, _) => None,
             (Phase::During, Fault::KhadKilled) => limits(5.0, 5.0),
             (Phase::During, Fault::KhavipKilled) => limits(30.0, 60.0),
             (Phase::During, Fault::OrderlyStop | Fault::Transfer | Fault::ApiserverKilled) => {

@@ -1,5 +1,8 @@
 //! One fault inflicted on one contender, and what its client had of it. Pure.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use khactl_lab::measure::{Sample, SampleKind, tally};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,8 @@ pub(crate) struct Trial {
     pub(crate) fault: Fault,
     /// From 1.
     pub(crate) round: usize,
+    /// While nothing happened, before the fault.
+    pub(crate) before: Watched,
     /// From the fault until it is undone, or is over by itself.
     pub(crate) during: Watched,
     /// From then until all is as it was.
@@ -20,7 +25,7 @@ pub(crate) struct Trial {
 }
 
 /// What was seen from outside between two moments.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Watched {
     /// The longest time between two answers, in milliseconds.
     pub(crate) outage_ms: f64,
@@ -32,6 +37,29 @@ pub(crate) struct Watched {
     pub(crate) lost_twice: usize,
     /// For how long two hosts answered for the address, in milliseconds.
     pub(crate) two_holders_ms: f64,
+    /// Why most of those that were lost were.
+    pub(crate) complaint: String,
+}
+
+/// For whoever watches the run.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |watched: &Watched| {
+            format!(
+                "{:.0} ms, {} lost, two holders {:.1} ms",
+                watched.outage_ms, watched.lost, watched.two_holders_ms
+            )
+        };
+        write!(
+            f,
+            "{:20} {:31} {}; after: {}  {}",
+            self.contender.name(),
+            self.fault.name(),
+            part(&self.during),
+            part(&self.after),
+            self.during.complaint
+        )
+    }
 }
 
 impl Watched {
@@ -49,6 +77,7 @@ impl Watched {
             lost: counted.failed,
             lost_twice: lost_twice(samples, from_us, to_us),
             two_holders_ms: ms(two_holders_us),
+            complaint: complaint(samples, from_us, to_us),
         }
     }
 }
@@ -66,6 +95,21 @@ fn lost_twice(samples: &[Sample], from_us: u64, to_us: u64) -> usize {
             begun.get(next).is_some_and(|retry| !retry.ok)
         })
         .count()
+}
+
+/// The most frequent failure between two moments.
+fn complaint(samples: &[Sample], from_us: u64, to_us: u64) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for sample in samples {
+        if !sample.ok && (from_us..=to_us).contains(&sample.done_us()) {
+            *counts.entry(&sample.error).or_default() += 1;
+        }
+    }
+    counts
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(error, _)| error.to_owned())
+        .unwrap_or_default()
 }
 
 fn ms(us: u64) -> f64 {
