@@ -1,9 +1,10 @@
 //! The configurations of keepalived and haproxy, as text. Pure.
 //!
 //! They have the shape that the guides for highly available control planes give them: VRRP on one virtual
-//! address, a script that asks the local API and takes two points of priority when it fails twice, and haproxy
-//! over all apiservers with their `/healthz`. Where guides differ, the quicker value is taken: kubeadm's own
-//! script runs every 3 s and needs ten failures, half a minute.
+//! address, a script that asks the local API and gives the address up when it fails twice, and haproxy over all
+//! apiservers with their `/healthz`. Where guides differ, the quicker value is taken: kubeadm's own script
+//! runs every 3 s, needs ten failures and takes two points of priority, after which the next host waits for three
+//! more advertisements.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -19,8 +20,12 @@ pub(crate) const HEALTH_FILE: &str = "/run/khactl/bench/health";
 /// Where haproxy listens on every host.
 const HAPROXY_PORT: u16 = 8443;
 
-/// The greatest priority; each further host has one less.
-const PRIORITY: u8 = 101;
+/// One for each host.
+const PRIORITIES: [u8; 3] = [101, 100, 99];
+
+/// Further apart: whoever has less waits longer, and at 10 ms hosts a point apart come at the same time,
+/// so that the client may remember the one that gives up again.
+const PRIORITIES_FASTEST: [u8; 3] = [250, 200, 100];
 
 /// One daemon's place.
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +44,18 @@ pub(crate) fn keepalived(contender: Contender, place: Place) -> String {
     } else {
         "BACKUP"
     };
-    let priority = PRIORITY - place.number;
     let router = match contender {
         Contender::KeepalivedFastest => 52,
         Contender::KeepalivedHaproxy => 53,
         _ => 51,
     };
     let fastest = contender == Contender::KeepalivedFastest;
+    let priorities = if fastest {
+        PRIORITIES_FASTEST
+    } else {
+        PRIORITIES
+    };
+    let priority = priorities[usize::from(place.number)];
     let mut text = format!("global_defs {{\n  router_id {word}_{}\n", place.number);
     text.push_str(if fastest {
         "  vrrp_version 3\n  vrrp_rt_priority 50\n  vrrp_no_swap\n}\n"
@@ -55,7 +65,7 @@ pub(crate) fn keepalived(contender: Contender, place: Place) -> String {
     let (check, tracked, advert_s) = if fastest {
         (
             format!(
-                "track_file apiserver {{\n  file {HEALTH_FILE}\n  weight 1\n  init_file 0\n}}\n"
+                "track_file apiserver {{\n  file {HEALTH_FILE}\n  weight 0\n  init_file 0\n}}\n"
             ),
             "track_file",
             "0.01",
@@ -68,7 +78,7 @@ pub(crate) fn keepalived(contender: Contender, place: Place) -> String {
         (
             format!(
                 "vrrp_script apiserver {{\n  script \"/usr/bin/curl --silent --insecure --max-time 2 \
-                 --output /dev/null https://{asked}/\"\n  interval 1\n  weight -2\n  fall 2\n  rise 2\n}}\n"
+                 --output /dev/null https://{asked}/\"\n  interval 1\n  fall 2\n  rise 2\n}}\n"
             ),
             "track_script",
             "1",
@@ -103,11 +113,11 @@ pub(crate) fn haproxy(apiservers: &[Ipv4Addr]) -> String {
 }
 
 /// The apiservers listen on their host's own address alone, because khactl's balancer has the port
-/// elsewhere: what comes for a virtual address is led to it.
+/// elsewhere: what comes for a virtual address is led to it, while the host has that address.
 pub(crate) fn redirection(address: Ipv4Addr) -> String {
     let to = |contender: Contender| {
         format!(
-            "  ip daddr {} tcp dport 6443 dnat to {address}:6443\n",
+            "  ip daddr {} tcp dport 6443 fib daddr type local dnat to {address}:6443\n",
             contender.vip()
         )
     };
@@ -129,10 +139,10 @@ mod tests {
     };
 
     #[test]
-    fn a_failing_check_puts_the_first_host_behind_the_second() {
+    fn the_first_host_comes_first_and_asks_its_own_apiserver() {
         let usual = keepalived(Contender::KeepalivedUsual, FIRST);
         assert!(usual.contains("  state MASTER\n") && usual.contains("  priority 101\n"));
-        assert!(usual.contains("  weight -2\n") && usual.contains("https://10.77.0.11:6443/"));
+        assert!(usual.contains("https://10.77.0.11:6443/"));
         let second = keepalived(Contender::KeepalivedUsual, Place { number: 1, ..FIRST });
         assert!(second.contains("  state BACKUP\n") && second.contains("  priority 100\n"));
     }
@@ -143,6 +153,7 @@ mod tests {
         for wanted in [
             "  vrrp_version 3\n",
             "  advert_int 0.01\n",
+            "  priority 250\n",
             "  track_file {\n    apiserver\n  }\n",
         ] {
             assert!(fastest.contains(wanted), "{fastest}");
@@ -162,7 +173,11 @@ mod tests {
     #[test]
     fn both_addresses_without_a_proxy_lead_to_the_hosts_own_apiserver() {
         let rules = redirection(FIRST.address);
-        assert!(rules.contains("ip daddr 10.77.0.101 tcp dport 6443 dnat to 10.77.0.11:6443\n"));
-        assert!(rules.contains("ip daddr 10.77.0.102 tcp dport 6443 dnat to 10.77.0.11:6443\n"));
+        assert!(rules.contains(
+            "ip daddr 10.77.0.101 tcp dport 6443 fib daddr type local dnat to 10.77.0.11:6443\n"
+        ));
+        assert!(rules.contains(
+            "ip daddr 10.77.0.102 tcp dport 6443 fib daddr type local dnat to 10.77.0.11:6443\n"
+        ));
     }
 }

@@ -24,8 +24,8 @@ const WITHIN: Duration = Duration::from_millis(500);
 /// Below keepalived itself.
 const PRIORITY: i32 = 40;
 
-/// More than what lies between the hosts' priorities.
-const FAILED: &str = "-20\n";
+/// Anything but nothing: keepalived gives the address up.
+const FAILED: &str = "1\n";
 const GOOD: &str = "0\n";
 
 /// How a host's shell runs it.
