@@ -37,6 +37,8 @@ pub enum Fault {
     AddressDeleted,
     /// SIGTERM to `khavip`.
     KhavipEnded,
+    /// `khactl vip transfer` to another host, while more programs want to run than there are cores.
+    Transferred,
     /// The host's programs end in order, then its power goes; later it boots.
     HostShutDown,
     /// The holder is cut off, and another voter's `khavip` dies and starts again while the lease runs.
@@ -56,10 +58,11 @@ pub enum Then {
 
 impl Fault {
     /// All, those at the end from which a host takes longest to recover.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::KhadKilled,
         Self::KhavipKilled,
         Self::KhavipEnded,
+        Self::Transferred,
         Self::AddressDeleted,
         Self::CutOff,
         Self::ReceivingOnly,
@@ -88,6 +91,7 @@ impl Fault {
             Self::SendingOnly => "sending only",
             Self::AddressDeleted => "address deleted",
             Self::KhavipEnded => "khavip told to end",
+            Self::Transferred => "transfer under load",
             Self::HostShutDown => "host shut down",
             Self::VoterRestarted => "cut off, a voter restarted",
         }

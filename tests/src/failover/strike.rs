@@ -7,20 +7,26 @@ use khactl_lab::{Cut, LabError, Signal, VIP};
 
 use super::fault::Fault;
 use crate::cluster::Cluster;
+use crate::running::Running;
 use crate::{SOON, until};
 
 /// The agent first: it must not live to see the other one die.
 const BOTH: [&str; 2] = ["khad", "khavip"];
 const APISERVER: &str = "kube-apiserver";
 
+/// Two for each core of the machine that CI has.
+const BUSY_LOOPS: usize = 4;
+
 /// A fault that was inflicted and is to be mended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a fault that is not mended befalls the next trial too"]
 pub struct Struck {
     fault: Fault,
     host: String,
     /// Just before it happened, in microseconds since boot.
     at_us: u64,
+    /// What keeps the processors busy, until this is mended.
+    load: Vec<Running>,
 }
 
 impl Struck {
@@ -43,6 +49,11 @@ impl Cluster {
         let from: Vec<_> = others.iter().map(|other| Cut::new(host, other)).collect();
         let to: Vec<_> = others.iter().map(|other| Cut::new(other, host)).collect();
         let both_ways: Vec<_> = from.iter().chain(&to).cloned().collect();
+        let load = if fault == Fault::Transferred {
+            self.busy_loops()
+        } else {
+            Vec::new()
+        };
         let at_us = now_us();
         match fault {
             Fault::KhadKilled => self.kill_agent(host),
@@ -52,6 +63,9 @@ impl Cluster {
             Fault::ApiserverKilled => self.signalled(host, &[APISERVER], Signal::KILL),
             Fault::ApiserverHung => self.signalled(host, &[APISERVER], Signal::STOP),
             Fault::KhavipEnded => self.signalled(host, &["khavip"], Signal::TERM),
+            Fault::Transferred => {
+                self.khactl(host, &["vip", "transfer", &others[0]]).ok();
+            }
             Fault::CutOff => done(self.lab().cut_each(&both_ways)),
             Fault::ReceivingOnly => done(self.lab().cut_each(&from)),
             Fault::SendingOnly => done(self.lab().cut_each(&to)),
@@ -67,12 +81,13 @@ impl Cluster {
             fault,
             host: host.to_owned(),
             at_us,
+            load,
         }
     }
 
     /// Undoes what does not mend itself.
     #[track_caller]
-    pub fn mend(&self, struck: &Struck) {
+    pub fn mend(&self, struck: Struck) {
         let host = &struck.host;
         match struck.fault {
             Fault::KhadKilled => self.start_agent(host),
@@ -94,9 +109,21 @@ impl Cluster {
             Fault::HostLost | Fault::HostShutDown => done(self.host(host).start()),
             Fault::KhavipKilled
             | Fault::KhavipEnded
+            | Fault::Transferred
             | Fault::ApiserverKilled
             | Fault::AddressDeleted => {}
         }
+        for busy in struck.load {
+            busy.kill();
+        }
+    }
+
+    /// More than the machine has cores.
+    #[track_caller]
+    fn busy_loops(&self) -> Vec<Running> {
+        (0..BUSY_LOOPS)
+            .map(|_| self.start("client", "sh", &["-c", "while :; do :; done"]))
+            .collect()
     }
 
     #[track_caller]

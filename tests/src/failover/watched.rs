@@ -34,7 +34,7 @@ pub struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// From now on.
+    /// From now on; returns when all is well.
     #[track_caller]
     pub fn new(cluster: &'a Cluster) -> Self {
         let oracle = match Oracle::start(cluster.lab(), &[IpAddr::V4(VIP)]) {
@@ -46,11 +46,13 @@ impl<'a> Watched<'a> {
             Ok(probe) => probe,
             Err(error) => panic!("{error:#}"),
         };
-        Self {
+        let mut watched = Self {
             cluster,
             oracle,
             probe,
-        }
+        };
+        watched.settled();
+        watched
     }
 
     /// Waits until everything is as if nothing had ever happened: the client is served, every host runs
@@ -91,25 +93,31 @@ impl<'a> Watched<'a> {
     /// Inflicts a fault on the holder, mends it, and waits until all is well again.
     #[track_caller]
     pub fn trial(&mut self, fault: Fault, random: &mut Random) -> Trial {
-        let holder = self.settled();
+        let from_us = now_us();
+        // All is well: the trial before this one ended so.
+        let holder = until("all agree on the holder", SOON, || {
+            self.cluster.whole_lease(self.cluster.names().len())
+        });
         // Nothing that looks from time to time is met at the same point of its round twice.
         thread::sleep(random.below(PERIOD));
         self.cluster.step(&format!("{}: {holder}", fault.name()));
         self.probe
             .forget_before(now_us().saturating_sub(us(PERIOD)));
         let struck = self.cluster.strike(fault, &holder);
+        let struck_us = struck.at_us();
         let next = self.await_holder(fault, &holder);
-        self.await_served(struck.at_us());
+        self.await_served(now_us());
         thread::sleep(fault.lasts());
         let mended_us = now_us();
-        self.cluster.mend(&struck);
+        self.cluster.mend(struck);
         self.settled();
         let over_us = now_us();
         let trial = Trial {
             fault,
-            during: self.seen(struck.at_us(), mended_us),
+            during: self.seen(struck_us, mended_us),
             after: self.seen(mended_us, over_us),
-            overlaps: self.overlaps(struck.at_us(), over_us),
+            // From the end of the trial before this one: no moment of the run goes unjudged.
+            overlaps: self.overlaps(from_us, over_us),
         };
         let moved = next != holder;
         let expected = match fault.then() {
@@ -158,6 +166,7 @@ impl<'a> Watched<'a> {
         self.cluster
             .step(&format!("both stopped, without the gate: {holder}"));
         let struck = self.cluster.strike(Fault::BothStopped, &holder);
+        let struck_us = struck.at_us();
         // Both kinds of it; the one that is not there says so, and that is all right.
         for removal in [
             ["tc", "qdisc", "del", "dev", "eth0", "clsact"].as_slice(),
@@ -166,10 +175,10 @@ impl<'a> Watched<'a> {
             drop(self.cluster.run(&holder, removal[0], &removal[1..]));
         }
         let overlaps = until("two hosts answer for the VIP", SOON, || {
-            let overlaps = self.overlaps(struck.at_us(), now_us());
+            let overlaps = self.overlaps(struck_us, now_us());
             (!overlaps.is_empty()).then_some(overlaps)
         });
-        self.cluster.mend(&struck);
+        self.cluster.mend(struck);
         // What was taken away comes back with the next khavip.
         self.cluster.host(&holder).signal("khavip", Signal::TERM);
         self.settled();
