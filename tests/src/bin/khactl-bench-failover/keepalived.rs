@@ -180,7 +180,11 @@ impl Side for Keepalived<'_> {
                 wires::cut(self.cluster, fault, holder)
             }
             Fault::Stopped => self.signal(holder, Signal::STOP),
-            Fault::Killed => self.signal(holder, Signal::KILL),
+            Fault::Killed => {
+                // Its two processes at one instant: a child that sees its parent die cleans up.
+                self.signal(holder, Signal::STOP)?;
+                self.signal(holder, Signal::KILL)
+            }
             Fault::OrderlyStop => self.signal(holder, Signal::TERM),
             Fault::ApiserverKilled => {
                 // Whoever supervises it takes longer than keepalived needs: so it stays dead meanwhile.

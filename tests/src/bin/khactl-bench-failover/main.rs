@@ -128,10 +128,10 @@ fn bench(arguments: &Arguments) -> anyhow::Result<()> {
         machine,
         rows: Row::all(journal.trials()),
     };
-    println!("\n{report}");
     if let Some(folder) = &arguments.into {
         publish(&report, folder)?;
     }
+    println!("\n{report}");
     whole.context("not everything was measured")
 }
 

@@ -13,7 +13,7 @@ const BOTTOM: f64 = 46.0;
 /// Where the scale begins and ends.
 const LEFT: f64 = 390.0;
 const RIGHT: f64 = 930.0;
-const WIDTH: f64 = 1180.0;
+const WIDTH: f64 = 1200.0;
 
 /// Powers of ten of a millisecond at both ends of the scale.
 const LEAST_POWER: f64 = 0.0;
@@ -87,7 +87,7 @@ fn lane(svg: &mut String, row: &Row, y: f64) {
          <text x=\"{:.1}\" y=\"{:.1}\">{:.0} ({:.0}) ms</text>",
         y - 6.0,
         y + 6.0,
-        RIGHT + 14.0,
+        RIGHT + 36.0,
         y + 4.0,
         row.outage_ms.median,
         row.outage_ms.worst
@@ -97,7 +97,7 @@ fn lane(svg: &mut String, row: &Row, y: f64) {
         let _ = writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#c01c28\" font-weight=\"600\">{:.0} ({:.0}) ms</text>",
-            RIGHT + 128.0,
+            RIGHT + 150.0,
             y + 4.0,
             two.median,
             two.worst
@@ -126,9 +126,9 @@ fn scale(svg: &mut String, height: f64) {
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#666\">median (worst)</text>\n\
          <text x=\"{:.1}\" y=\"{:.1}\" fill=\"#c01c28\">two hosts held it</text>",
-        RIGHT + 14.0,
+        RIGHT + 36.0,
         TOP - 12.0,
-        RIGHT + 128.0,
+        RIGHT + 150.0,
         TOP - 12.0
     );
 }
