@@ -277,7 +277,9 @@ async fn free_ports(agent: &Agent, spec: Option<&ValidSpec>, which: Ports) -> Ve
         let at = SocketAddr::new(address, port);
         match ports::holder(protocol, at).await {
             Ok(None) => {}
-            Ok(Some(holder)) if !managed && holder.address.ip().is_unspecified() => {
+            Ok(Some(holder))
+                if !managed && port == balancer && holder.address.ip().is_unspecified() =>
+            {
                 findings.push(blocking(
                     "ports",
                     &Code::PortTaken.to_string(),
