@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use khactl_lab::measure::{Sample, SampleKind, micros, now_us, tally};
 use khactl_lab::oracle::Oracle;
 use khactl_tests::{Cluster, LONG, Probe, SOON, SmallDisk, until};
@@ -39,7 +39,7 @@ const WRITE: &str = "setsid sh -c 'while :; do dd if=/dev/zero of=/var/lib/khact
 pub(crate) struct Loaded {
     pub(crate) contender: Contender,
     pub(crate) minutes: u64,
-    /// How often another host became the holder, or the same one again.
+    /// How often a host became the holder.
     pub(crate) changes: u64,
     /// The longest time without an answer, in milliseconds.
     pub(crate) outage_ms: f64,
@@ -82,7 +82,7 @@ pub(crate) fn measure(contender: Contender, minutes: u64) -> anyhow::Result<Load
         (probe.successes_in_a_row(asked_us) > 0).then_some(())
     });
 
-    let before = acquired(&cluster)?;
+    let before = Acquired::so_far(&cluster)?;
     let began_us = now_us();
     let end_us = began_us + micros(Duration::from_secs(minutes * 60));
     let busy = Busy::start()?;
@@ -103,7 +103,7 @@ pub(crate) fn measure(contender: Contender, minutes: u64) -> anyhow::Result<Load
     }
     let ended_us = now_us();
     drop(busy);
-    let after = acquired(&cluster)?;
+    let changes = Acquired::so_far(&cluster)?.since(&before)?;
 
     let at = Duration::from_micros;
     let two_holders = oracle.answers()?.two_holders(at(began_us), at(ended_us));
@@ -112,7 +112,7 @@ pub(crate) fn measure(contender: Contender, minutes: u64) -> anyhow::Result<Load
     Ok(Loaded {
         contender,
         minutes,
-        changes: after.saturating_sub(before),
+        changes,
         outage_ms: at(counted.gap_us).as_secs_f64() * 1000.0,
         answered: counted.ok,
         lost: counted.failed,
@@ -120,19 +120,38 @@ pub(crate) fn measure(contender: Contender, minutes: u64) -> anyhow::Result<Load
     })
 }
 
-/// How often a host of the cluster has become the holder.
-fn acquired(cluster: &Cluster) -> anyhow::Result<u64> {
-    cluster
-        .names()
-        .iter()
-        .map(|host| {
+/// How often the processes of khavip that run now have become the holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Acquired {
+    /// A process that is another one now has begun to count anew.
+    pids: Vec<u32>,
+    times: u64,
+}
+
+impl Acquired {
+    fn so_far(cluster: &Cluster) -> anyhow::Result<Self> {
+        let mut acquired = Self {
+            pids: Vec::new(),
+            times: 0,
+        };
+        for host in cluster.names() {
             let status = until(&format!("khavip of {host} answers"), SOON, || {
-                cluster.vip_status(host)
+                cluster.vip_status(&host)
             });
             let lease = status.lease.context("khavip tells nothing of its lease")?;
-            Ok(lease.acquired)
-        })
-        .sum()
+            acquired.pids.push(status.pid);
+            acquired.times += lease.acquired;
+        }
+        Ok(acquired)
+    }
+
+    fn since(&self, earlier: &Self) -> anyhow::Result<u64> {
+        ensure!(
+            self.pids == earlier.pids,
+            "a khavip has ended and was started again"
+        );
+        Ok(self.times.saturating_sub(earlier.times))
+    }
 }
 
 /// Loops that only run. Dropped, they end.

@@ -61,7 +61,7 @@ struct Arguments {
     )]
     rounds: usize,
     /// Begin no round after so many minutes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "KHACTL_BENCH_MINUTES")]
     minutes: Option<u64>,
     /// These faults alone
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT")]
