@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use khactl_sys::detach::detach;
 use rustix::process::Signal;
 
 use crate::cgroup::HostCgroup;
@@ -60,8 +61,8 @@ impl FirstProcess {
             source,
         };
         let enter = r#"[ -z "$1" ] || echo 0 >"$1"; shift; exec setsid --fork nsenter "$@" 2>&1"#;
-        let mut boot = Command::new("sh")
-            .args(["-c", enter, "sh"])
+        let mut boot = Command::new("sh");
+        boot.args(["-c", enter, "sh"])
             .arg(cgroup.unwrap_or_default())
             .arg(format!("--net={}", host.netns_file().display()))
             .args(["--", "unshare", "--mount", "--uts", "--pid", "--fork"])
@@ -70,9 +71,10 @@ impl FirstProcess {
             .arg(&host.disk)
             .args([path_of(&programs.dir), path_of(&programs.bundle)])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(spawn_error)?;
+            .stdout(Stdio::piped());
+        // A host may outlive whoever boots it: what that one has open, a lock or a pipe, is not its.
+        detach(&mut boot, None);
+        let mut boot = boot.spawn().map_err(spawn_error)?;
         // Not until the end of the pipe: the parent of the first process holds it until the power
         // cut. A boot that fails closes it.
         let output = boot.stdout.take().map(BufReader::new);

@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use khactl_sys::detach::detach;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +196,7 @@ impl LabHost {
                 ])
                 .args(&self.programs.agent_args)
                 .stdin(Stdio::null());
+            detach(&mut start, None);
             start.status().map_err(|source| LabError::Spawn {
                 program: "nsenter".to_owned(),
                 source,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -421,6 +422,36 @@ fn what_a_killed_process_left_is_swept_by_the_next_lab() {
     assert!(!traces("victim").is_empty());
     let _other = lab("sweeper", 1);
     assert_eq!(traces("victim"), Vec::<String>::new());
+}
+
+#[test]
+fn a_host_has_nothing_open_of_who_booted_it() {
+    let mark = tempdir("open").join("mark");
+    let file = fs::File::create(&mark).unwrap();
+    // A copy that children would inherit, as a shell's locks are.
+    let _inherited = rustix::io::dup(&file).unwrap();
+    let lab = lab("open", 1);
+    let netns = "/run/netns/kh-open-cp1";
+    let of_host = |process: &fs::DirEntry| {
+        let own = fs::metadata(process.path().join("ns/net"));
+        own.is_ok_and(|own| own.ino() == fs::metadata(netns).unwrap().ino())
+    };
+    let processes: Vec<_> = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(of_host)
+        .collect();
+    assert!(
+        processes.len() > 1,
+        "its first process and that one's child"
+    );
+    for process in processes {
+        for open in fs::read_dir(process.path().join("fd")).unwrap().flatten() {
+            assert_ne!(fs::read_link(open.path()).unwrap_or_default(), mark);
+        }
+    }
+    drop(lab);
+    fs::remove_dir_all(mark.parent().unwrap()).unwrap();
 }
 
 /// A folder with a program named `khad` that is this script.
