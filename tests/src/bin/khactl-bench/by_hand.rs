@@ -1,9 +1,7 @@
 //! A control plane without khactl: the same programs with the same arguments and ready certificates, each
 //! started as soon as what it needs is there, as a quick person with a script would.
 
-use std::fs::OpenOptions;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use anyhow::{Context, ensure};
 use khactl_lab::measure::now_us;
@@ -121,16 +119,10 @@ impl<'a> ByHand<'a> {
         let recipe = self.recipes.get(place).context("there are fewer recipes")?;
         let command = recipe.command(component, place == 0)?;
         let (program, arguments) = command.split_first().context("a program has no name")?;
-        let host = self.cluster.host(&format!("cp{}", place + 1));
-        let log = open_log(&host.log_dir().join(format!("{component}.log")))?;
-        let child = host
-            .exec(program)?
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("no second handle of a log")?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+        let host = format!("cp{}", place + 1);
+        let child = self
+            .cluster
+            .start_logged(&host, component, program, arguments);
         self.running.push(child);
         Ok(())
     }
@@ -161,12 +153,4 @@ impl Drop for ByHand<'_> {
             let _ = child.wait();
         }
     }
-}
-
-fn open_log(path: &Path) -> anyhow::Result<std::fs::File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("cannot open {}", path.display()))
 }
