@@ -62,7 +62,7 @@ bench-failover: build kube ## twenty rounds of every fault beside keepalived and
 bench-load: build kube ## does the VIP stay where it is on a busy machine with stalling disks: ten minutes for each profile
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- load --into docs/benchmarks
 
-soak: build kube ## the long runs: a thousand crashes, every step killed, twenty host kills
+soak: build kube ## the long runs: a thousand crashes, every step killed, every fault of the VIP twenty times
 	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SEEDS=10000000 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'
 
 sim: setup ## the lease's simulation, five million seeds (KHACTL_SIM_SEEDS, KHACTL_SIM_FIRST)

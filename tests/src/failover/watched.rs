@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use khactl_lab::measure::{SampleKind, now_us, tally};
-use khactl_lab::oracle::{Answers, Oracle, SILENT_AFTER};
+use khactl_lab::oracle::{ASK_EVERY, Answers, Oracle, SILENT_AFTER};
 use khactl_lab::{LabHost, Signal, VIP};
 
 use super::fault::{Fault, Then};
@@ -24,6 +24,9 @@ const SERVED: usize = 50;
 
 /// The longest period of anything that looks at anything: what khad reports, each second.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// An overlap that is no matter of a frame or two: ten rounds of the oracle's questions.
+const SHOWN: Duration = ASK_EVERY.saturating_mul(10);
 
 /// A cluster that is watched.
 #[derive(Debug)]
@@ -174,15 +177,16 @@ impl<'a> Watched<'a> {
         ] {
             drop(self.cluster.run(&holder, removal[0], &removal[1..]));
         }
-        let overlaps = until("two hosts answer for the VIP", SOON, || {
-            let overlaps = self.overlaps(struck_us, now_us());
-            (!overlaps.is_empty()).then_some(overlaps)
+        until("two hosts answer for the VIP at once", SOON, || {
+            let seen = self.answers();
+            let both = seen.two_holders(time(struck_us), time(now_us()));
+            (both >= SHOWN).then_some(())
         });
         self.cluster.mend(struck);
         // What was taken away comes back with the next khavip.
         self.cluster.host(&holder).signal("khavip", Signal::TERM);
         self.settled();
-        overlaps
+        self.overlaps(struck_us, now_us())
     }
 
     /// Waits until one host answers, and if the fault takes the VIP from its holder, until it is another one.
