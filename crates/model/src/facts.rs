@@ -115,7 +115,7 @@ pub struct EtcdMemberFact {
 }
 
 /// What khavip says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VipFact {
     /// Digest of the feed it works with; empty before the first.
     pub fed: String,
@@ -137,6 +137,52 @@ pub struct VipFact {
     pub locked: bool,
     /// What is wrong, for people.
     pub problems: Vec<String>,
+    /// It can serve: it may become the holder.
+    #[serde(default)]
+    pub fit: bool,
+    /// Why it does not hold the VIP, for people; empty while it does.
+    #[serde(default)]
+    pub reason: String,
+    /// What of the kernel enforces the lease.
+    #[serde(default)]
+    pub gate: GateFact,
+    /// What it measures all the time.
+    #[serde(default)]
+    pub measured: VipMeasured,
+}
+
+/// What of the kernel holds back the VIP's packets while a host has no right to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateFact {
+    /// `bpf`, `nft` or `none`; empty while khavip has not told.
+    pub kind: String,
+    /// Why it is not `bpf`, for people.
+    pub reason: String,
+}
+
+/// What decides how short a lease a host bears.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipMeasured {
+    /// How much later than asked for the lease thread woke up: ninety-nine of a hundred times at the most, in
+    /// microseconds.
+    pub lateness_us_p99: u32,
+    /// The same, the worst.
+    pub lateness_us_max: u32,
+    /// The other members.
+    pub peers: Vec<VipPeerFact>,
+}
+
+/// Another member of the lease, as khavip hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipPeerFact {
+    /// The host.
+    pub host_id: u64,
+    /// From a question to its answer, half of them at the most, in microseconds; 0 while there was none.
+    pub rtt_us_p50: u32,
+    /// The same, the worst.
+    pub rtt_us_max: u32,
+    /// Since it was heard last, in milliseconds; the greatest number if it never was.
+    pub silent_ms: u32,
 }
 
 /// What a host tells the leader, about once a second and at every change.

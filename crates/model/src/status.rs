@@ -52,6 +52,13 @@ pub struct VipStatus {
     pub epoch: u64,
     /// How the holder is enforced, in words.
     pub fencing: String,
+    /// The lease time in milliseconds; 0 while the spec is not known.
+    #[serde(default)]
+    pub lease_ms: u32,
+    /// The quickest profile that all hosts bear, by what their khavips measure; empty while that is not known, or if
+    /// they bear none.
+    #[serde(default)]
+    pub bears: String,
 }
 
 /// A host.
@@ -71,6 +78,9 @@ pub struct HostStatus {
     pub etcd: String,
     /// Takes part in the VIP's lease.
     pub lease: bool,
+    /// Why it does not hold the VIP, in words; `holds` if it does, empty if it does not tell.
+    #[serde(default)]
+    pub vip: String,
     /// khad's version, where it reported.
     pub version: String,
 }

@@ -1,5 +1,8 @@
 //! khavip: the balancer and the VIP, on every host, also on a witness: its lease needs every
 //! vote. It is told the whole desired state whenever that differs from what it works with.
+//!
+//! Its effects are carried out by a loop of their own, which waits for nothing else of the host: an end of
+//! khavip is released and made good at once.
 
 mod feed;
 
@@ -12,7 +15,7 @@ use crate::digest::feed_digest;
 use crate::effect::{Effect, ProcessSpec};
 use crate::host_plan::hold;
 use crate::problem;
-use crate::process;
+use crate::process::{self, Patience};
 
 pub use feed::vip_feed;
 
@@ -22,6 +25,11 @@ pub(crate) const HTTP2_CHECKS: [(&str, &str); 2] = [
     ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
     ("HTTP2_PING_TIMEOUT_SECONDS", "5"),
 ];
+
+/// What is to be done for khavip alone: the part of [`crate::plan_host`] that its own loop carries out.
+pub fn plan_khavip(cx: &Cx<'_>) -> Plan {
+    Khavip.plan(cx)
+}
 
 /// The data-side process.
 #[derive(Debug)]
@@ -33,7 +41,7 @@ impl Component for Khavip {
     }
 
     fn plan(&self, cx: &Cx<'_>) -> Plan {
-        let mut plan = process::keep(cx, spec(cx));
+        let mut plan = process::keep_with(cx, spec(cx), Patience::SHORT);
         plan.problems.extend(unusable_authorities(cx));
         let settled = cx.runs(ComponentName::Khavip) && plan.effects.is_empty();
         if !settled {

@@ -17,21 +17,27 @@ mod etcd;
 mod flags;
 mod host_plan;
 mod khavip;
+mod lease_profile;
 mod membership;
 mod pki;
+mod placement;
 pub mod problem;
 mod process;
 mod registry;
 mod scheduler;
+mod spec_change;
 
 pub use component::{Component, Plan, Status};
 pub use cx::{Cx, Paths};
 pub use digest::{digest, feed_digest, sha256_hex};
 pub use host_plan::{HostPlan, plan_host};
-pub use khavip::vip_feed;
+pub use khavip::{plan_khavip, vip_feed};
+pub use lease_profile::Delay;
 pub use membership::{
     ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, Verdict, fence_majority, judge_removal,
     plan_cluster,
 };
 pub use pki::{LeafPlace, Watched, watched};
+pub use placement::{Move, PlacementCx, Steadiness, place};
 pub use registry::components;
+pub use spec_change::{ChangeRefusal, SpecChange, spec_changes};

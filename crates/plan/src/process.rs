@@ -7,6 +7,8 @@
 //! ended after a stable run -------> start at once
 //! ended n times soon after start -> wait 250 ms * 2^(n-1), at most 30 s, then start
 //! ```
+//!
+//! khavip is given another [`Patience`]: without it the host has no part in the VIP.
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::ProcessFact;
@@ -27,8 +29,34 @@ const QUICK_EXITS_LOUD: u32 = 3;
 /// Of a process that is no longer wanted here.
 const GRACE_MS: u64 = 20_000;
 
+/// How long a process must have run for its end to be no failure to start, and how long its next start is put
+/// off at the most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) stable_ms: u64,
+    pub(crate) delay_max_ms: u64,
+}
+
+impl Patience {
+    /// For the components that need a while to come up: the count of quick ends says it all.
+    const USUAL: Self = Self {
+        stable_ms: u64::MAX,
+        delay_max_ms: u64::MAX,
+    };
+    /// For one that is up within milliseconds: what ran for a second did start, whoever ended it.
+    pub(crate) const SHORT: Self = Self {
+        stable_ms: 1_000,
+        delay_max_ms: 1_000,
+    };
+}
+
 /// Plans a process: running as wanted, its newest probe decides whether it is ready.
 pub(crate) fn keep(cx: &Cx<'_>, spec: ProcessSpec) -> Plan {
+    keep_with(cx, spec, Patience::USUAL)
+}
+
+/// The same with another patience.
+pub(crate) fn keep_with(cx: &Cx<'_>, spec: ProcessSpec, patience: Patience) -> Plan {
     let name = spec.name;
     match cx.process(name) {
         None => start(spec, "it is started for the first time"),
@@ -40,7 +68,7 @@ pub(crate) fn keep(cx: &Cx<'_>, spec: ProcessSpec) -> Plan {
             })
         }
         Some(process) if process.running => start(spec, "its arguments have changed"),
-        Some(process) => again(cx, spec, process),
+        Some(process) => again(cx, spec, process, patience),
     }
 }
 
@@ -71,7 +99,7 @@ fn start(spec: ProcessSpec, why: &str) -> Plan {
     Plan::with(Status::starting(why), Effect::EnsureProcess(spec))
 }
 
-fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact) -> Plan {
+fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact, patience: Patience) -> Plan {
     let name = spec.name;
     // Without an exit its end was not seen; it is as old as its start.
     let (ended_at_ms, how) = process
@@ -80,10 +108,13 @@ fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact) -> Plan {
         .map_or((process.started_at_ms, "its end was not seen"), |exit| {
             (exit.at_ms, exit.how.as_str())
         });
-    let until_ms = ended_at_ms.saturating_add(delay_ms(
-        process.quick_exits,
-        spread(cx.jitter, ended_at_ms),
-    ));
+    let stable = ended_at_ms.saturating_sub(process.started_at_ms) >= patience.stable_ms;
+    let delay_ms = if stable {
+        0
+    } else {
+        delay_ms(process.quick_exits, spread(cx.jitter, ended_at_ms)).min(patience.delay_max_ms)
+    };
+    let until_ms = ended_at_ms.saturating_add(delay_ms);
     let mut plan = if cx.now_ms >= until_ms {
         start(spec, &format!("it is started again; it ended: {how}"))
     } else {

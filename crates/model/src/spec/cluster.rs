@@ -100,6 +100,15 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// The name in the spec.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+        }
+    }
+
     /// The lease time in milliseconds (LEASE.md, T).
     pub const fn lease_ms(self) -> u32 {
         match self {

@@ -2,11 +2,12 @@
 //! behind the balancer. The lease's key is added by the executor, which can open it.
 
 use khactl_model::spec::Mode;
-use khactl_model::state::{EtcdStage, Host, Role};
+use khactl_model::state::{EtcdStage, Role};
 use std::net::SocketAddr;
 
 use crate::cx::Cx;
 use crate::effect::{Backend, Health, LeaseMember, VipFeed};
+use crate::placement::preference;
 
 /// Told where a file with authorities was asked for and none could ever be read: no backend passes its check
 /// then, and this host does not take the VIP.
@@ -47,25 +48,12 @@ fn members(cx: &Cx<'_>) -> Vec<LeaseMember> {
             host_id: host.id,
             host: host.name.clone(),
             address: host.agent_address(),
-            preference: preference(cx, host),
+            preference: preference(cx.spec, host),
             proposer: host.role != Role::Witness,
         })
         .collect();
     members.sort_by_key(|member| member.host_id);
     members
-}
-
-/// The host's place in the spec's list; after all of them where it is not named.
-fn preference(cx: &Cx<'_>, host: &Host) -> u8 {
-    let place = cx
-        .spec
-        .vip
-        .preference
-        .iter()
-        .position(|name| *name == host.name);
-    place.map_or(u8::MAX, |place| {
-        u8::try_from(place).map_or(u8::MAX - 1, |place| place.min(u8::MAX - 1))
-    })
 }
 
 fn backends(cx: &Cx<'_>) -> Vec<Backend> {

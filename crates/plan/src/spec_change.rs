@@ -1,0 +1,315 @@
+//! What differs between two specs, and which of it may be changed while the cluster runs. Decides nothing else: who
+//! applies a change asks here first.
+
+use khactl_model::spec::{BalanceMethod, ValidSpec};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecChange {
+    /// `spec.vip.profile`
+    pub path: String,
+    /// As it is in force; empty: not there.
+    pub before: String,
+    /// As it would be; empty: not there.
+    pub after: String,
+    /// Why it cannot be made; `None`: it can.
+    pub refusal: Option<ChangeRefusal>,
+}
+
+/// Why a field keeps its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeRefusal {
+    /// `KHA…`
+    pub code: &'static str,
+    /// For people.
+    pub reason: &'static str,
+}
+
+/// Fields that khavip takes over while it runs, with what lies below them. The lease time travels in every propose,
+/// so that two hosts may have different ones for a moment (LEASE.md, A5, P5).
+const LIVE: [&str; 6] = [
+    "spec.vip.profile",
+    "spec.vip.leaseMs",
+    "spec.vip.preference",
+    "spec.vip.failback",
+    "spec.balancer.health",
+    "spec.controlPlane.external.backends",
+];
+
+/// Everything else, the longest path first where one lies below another.
+const FIXED: [(&str, ChangeRefusal); 11] = [
+    (
+        "metadata.name",
+        ChangeRefusal {
+            code: "KHA2310",
+            reason: "kubeconfigs and the hosts' own records have the cluster's name",
+        },
+    ),
+    (
+        "spec.vip.addresses",
+        ChangeRefusal {
+            code: "KHA2311",
+            reason: "certificates and kubeconfigs have the address",
+        },
+    ),
+    (
+        "spec.vip.interface",
+        ChangeRefusal {
+            code: "KHA2312",
+            reason: "the address cannot change its interface while a host holds it",
+        },
+    ),
+    (
+        "spec.balancer.port",
+        ChangeRefusal {
+            code: "KHA2313",
+            reason: "kubeconfigs, those of the components too, have the port",
+        },
+    ),
+    (
+        "spec.balancer.weights",
+        ChangeRefusal {
+            code: "KHA2314",
+            reason: "this version of khavip balances round-robin alone",
+        },
+    ),
+    (
+        "spec.raft",
+        ChangeRefusal {
+            code: "KHA2315",
+            reason: "agents take the times of consensus when they become members, and all need the same",
+        },
+    ),
+    (
+        "spec.controlPlane.mode",
+        ChangeRefusal {
+            code: "KHA2316",
+            reason: "a cluster is made for one mode",
+        },
+    ),
+    (
+        "spec.controlPlane.kubernetesVersion",
+        ChangeRefusal {
+            code: "KHA2317",
+            reason: "another version is an upgrade, host after host, which is still to come",
+        },
+    ),
+    (
+        "spec.controlPlane.bundle",
+        ChangeRefusal {
+            code: "KHA2317",
+            reason: "another bundle is an upgrade, host after host, which is still to come",
+        },
+    ),
+    (
+        "spec.controlPlane",
+        ChangeRefusal {
+            code: "KHA2318",
+            reason: "it would restart the component on every host at the same moment",
+        },
+    ),
+    (
+        "spec.network",
+        ChangeRefusal {
+            code: "KHA2319",
+            reason: "Kubernetes cannot change its networks once there are services",
+        },
+    ),
+];
+
+/// For what no list names: a field that a later version adds is fixed until somebody says otherwise.
+const UNKNOWN: ChangeRefusal = ChangeRefusal {
+    code: "KHA2318",
+    reason: "this version cannot change it while the cluster runs",
+};
+
+/// Every field that differs, by path.
+pub fn spec_changes(present: &ValidSpec, next: &ValidSpec) -> Vec<SpecChange> {
+    let (before, after) = (fields(present), fields(next));
+    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .map(|path| SpecChange {
+            path: path.clone(),
+            before: before.get(path).cloned().unwrap_or_default(),
+            after: after.get(path).cloned().unwrap_or_default(),
+            refusal: refusal(path, next),
+        })
+        .collect()
+}
+
+fn refusal(path: &str, next: &ValidSpec) -> Option<ChangeRefusal> {
+    let below = |of: &str| {
+        path.strip_prefix(of)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if LIVE.iter().any(|live| below(live)) {
+        return None;
+    }
+    // Back to the one there is.
+    if below("spec.balancer.method") {
+        let known = next.balancer.method == BalanceMethod::RoundRobin;
+        return (!known).then_some(ChangeRefusal {
+            code: "KHA2314",
+            reason: "this version of khavip balances round-robin alone",
+        });
+    }
+    let fixed = FIXED.iter().find(|(fixed, _)| below(fixed));
+    Some(fixed.map_or(UNKNOWN, |(_, refusal)| *refusal))
+}
+
+/// Every value by its path; a list is one value, as its order counts.
+fn fields(spec: &ValidSpec) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let tree = serde_json::to_value(spec).expect("a spec has only text keys and finite numbers");
+    collect("", &tree, &mut found);
+    found
+}
+
+fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let below = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                collect(&below, value, found);
+            }
+        }
+        Value::String(text) => {
+            found.insert(path.to_owned(), text.clone());
+        }
+        other => {
+            found.insert(path.to_owned(), other.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use khactl_model::spec::ClusterSpec;
+
+    const SPEC: &str = "apiVersion: khactl.io/v1alpha1\nkind: Cluster\nmetadata: {name: prod}\nspec:\n  \
+        vip: {addresses: [10.77.0.100/24], profile: lan}\n  controlPlane:\n    \
+        kubernetesVersion: v1.20.2\n    bundle: /opt/khactl/bundles/v1.20.2\n";
+
+    fn parse(text: &str) -> ValidSpec {
+        ClusterSpec::parse(text).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn changed(from: &str, to: &str) -> Vec<(String, String, String, &'static str)> {
+        assert!(SPEC.contains(from), "{from}");
+        spec_changes(&parse(SPEC), &parse(&SPEC.replace(from, to)))
+            .into_iter()
+            .map(|change| {
+                let code = change.refusal.map_or("", |refusal| refusal.code);
+                (change.path, change.before, change.after, code)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_spec_does_not_differ_from_itself() {
+        assert_eq!(spec_changes(&parse(SPEC), &parse(SPEC)), []);
+        assert_eq!(
+            spec_changes(&parse(SPEC), &parse(&parse(SPEC).to_yaml())),
+            []
+        );
+    }
+
+    #[test]
+    fn the_profile_and_what_stands_instead_of_it_may_change() {
+        let fast = changed("profile: lan", "profile: fast");
+        assert_eq!(
+            fast,
+            [("spec.vip.profile".into(), "lan".into(), "fast".into(), "")]
+        );
+        let exact = changed("profile: lan", "leaseMs: 100");
+        assert_eq!(
+            exact,
+            [
+                ("spec.vip.leaseMs".into(), String::new(), "100".into(), ""),
+                ("spec.vip.profile".into(), "lan".into(), String::new(), ""),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_is_one_value() {
+        let [(path, before, after, code)] =
+            &changed("profile: lan", "profile: lan, preference: [cp2, cp1]")[..]
+        else {
+            panic!("more than one change");
+        };
+        assert_eq!((path.as_str(), *code), ("spec.vip.preference", ""));
+        assert_eq!(
+            (before.as_str(), after.as_str()),
+            ("[]", r#"["cp2","cp1"]"#)
+        );
+    }
+
+    #[test]
+    fn what_cannot_change_at_run_time_is_refused_with_its_reason() {
+        for (from, to, path, code) in [
+            ("name: prod", "name: test", "metadata.name", "KHA2310"),
+            ("0.100/24", "0.101/24", "spec.vip.addresses", "KHA2311"),
+            (
+                "profile: lan",
+                "interface: eth1",
+                "spec.vip.interface",
+                "KHA2312",
+            ),
+            (
+                "  controlPlane:",
+                "  balancer: {port: 8443}\n  controlPlane:",
+                "spec.balancer.port",
+                "KHA2313",
+            ),
+            (
+                "  controlPlane:",
+                "  balancer: {method: source-hash}\n  controlPlane:",
+                "spec.balancer.method",
+                "KHA2314",
+            ),
+            (
+                "  controlPlane:",
+                "  raft: {heartbeatMs: 50}\n  controlPlane:",
+                "spec.raft.heartbeatMs",
+                "KHA2315",
+            ),
+            (
+                "kubernetesVersion: v1.20.2",
+                "kubernetesVersion: v1.20.3",
+                "spec.controlPlane.kubernetesVersion",
+                "KHA2317",
+            ),
+            (
+                "    bundle:",
+                "    scheduler: {extraArgs: {v: \"2\"}}\n    bundle:",
+                "spec.controlPlane.scheduler.extraArgs.v",
+                "KHA2318",
+            ),
+            (
+                "  controlPlane:",
+                "  network: {clusterDomain: example.org}\n  controlPlane:",
+                "spec.network.clusterDomain",
+                "KHA2319",
+            ),
+        ] {
+            let changes = changed(from, to);
+            let found: Vec<_> = changes
+                .iter()
+                .map(|(path, _, _, code)| (path.as_str(), *code))
+                .collect();
+            assert_eq!(found, [(path, code)], "{to}");
+        }
+    }
+}
