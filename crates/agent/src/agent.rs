@@ -24,13 +24,13 @@ use crate::config::Config;
 use crate::keeping::Keeping;
 use crate::machine::ClusterMachine;
 use crate::member::Member;
-use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_admin, require_host};
+use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_admin};
 use crate::node::{Node, raft_refused};
 use crate::refused::{Refused, chain};
 use crate::service::{admin::AdminService, enrol::EnrolService, peer::PeerService};
 use crate::standing::{self, require_standing};
 use crate::tasks::Tasks;
-use crate::{cluster_loop, host_loop};
+use crate::{cluster_loop, host_loop, placement_loop};
 
 /// How long an orderly end may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -240,6 +240,7 @@ impl Agent {
                         known = hosts;
                     }
                     node.changed.notify_one();
+                    node.vip_changed.notify_one();
                     node.cluster_changed.notify_one();
                     if applied.changed().await.is_err() {
                         return;
@@ -261,13 +262,13 @@ impl Agent {
         self.tasks.spawn("confirm the state", async move {
             let confirm = async {
                 while node.barrier().await.is_err() {
-                    crate::time::pause(Duration::from_millis(100)).await;
                     if node.standing.removed().is_some() {
                         return;
                     }
+                    crate::time::pause(Duration::from_millis(100)).await;
                 }
-                node.confirmed.store(true, Ordering::Relaxed);
-                node.changed.notify_one();
+                node.confirmed.store(true, Ordering::Release);
+                node.vip_changed.notify_one();
             };
             tokio::select! {
                 () = confirm => {}

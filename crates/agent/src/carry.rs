@@ -12,12 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::founding::LEASE_KEY;
 use crate::issue;
 use crate::node::Node;
 use crate::refused::{Refused, chain};
 use crate::time;
-use crate::vip_client::VipClient;
 
 /// Carries effects out for one host.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl Carrier {
     ///
     /// # Errors
     /// What went wrong; the next plan will ask for the effect again.
-    pub async fn carry(&self, effect: Effect, vip: &mut VipClient) -> Result<(), Problem> {
+    pub async fn carry(&self, effect: Effect) -> Result<(), Problem> {
         let outcome = match effect {
             Effect::EnsureFolder { path, mode, owner } => {
                 let attributes = self.attributes(mode, owner).await;
@@ -71,31 +69,19 @@ impl Carrier {
                 .stop(name, Duration::from_millis(grace_ms))
                 .await
                 .map_err(|error| host_refused("stop a component", &error)),
-            Effect::FeedVip(feed) => {
-                let key = issue::secret(&self.node.state(), &self.node.sealing, LEASE_KEY);
-                match key {
-                    Ok(key) => vip.feed(&feed, &key).await.map_err(|error| {
-                        Refused::new(
-                            "KHA3060",
-            | Effect::RaftRemove { .. }
-            | Effect::RaftTransfer { .. }
-                            "feed khavip",
-                            chain(&error),
-                            "see `khactl logs khavip`",
-                        )
-                    }),
-                    Err(refused) => Err(refused),
-                }
-            }
             Effect::Propose(command) => {
                 let actor = format!("host:{}", self.node.member.host_name);
                 self.node.propose(&actor, command).await.map(drop)
             }
-            // The leader's loop carries these out.
-            Effect::RaftAddLearner { .. }
+            // khavip's loop and the leader's carry these out.
+            Effect::FeedVip(_)
+            | Effect::RaftAddLearner { .. }
             | Effect::RaftPromote { .. }
+            | Effect::RaftRemove { .. }
+            | Effect::RaftTransfer { .. }
             | Effect::EtcdAddLearner { .. }
-            | Effect::EtcdPromote { .. } => Ok(()),
+            | Effect::EtcdPromote { .. }
+            | Effect::EtcdRemove { .. } => Ok(()),
         };
         outcome.map_err(|refused| problem(&self.node.member.host_name, &refused))
     }

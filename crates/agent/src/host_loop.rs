@@ -1,5 +1,5 @@
 //! The host's loop: look, plan, carry out, tell; again at every change. Level-triggered: what
-//! an interruption lost is planned again.
+//! an interruption lost is planned again. What concerns khavip is carried out by its own loop.
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
@@ -11,15 +11,14 @@ use khactl_plan::{Cx, HostPlan, Paths, plan_host};
 use khactl_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::carry::{Carrier, beside_khad};
+use crate::carry::Carrier;
 use crate::node::{HostView, Node};
 use crate::observe::{Looked, Observer};
 use crate::time;
-use crate::vip_client::VipClient;
+use crate::vip_loop;
 
 /// While something is not ready the host is looked at so often.
 const UNSETTLED: Duration = Duration::from_millis(100);
@@ -36,24 +35,24 @@ const AGENT_LEAF_WARNING_S: i64 = 120 * 24 * 3600;
 /// Logs are looked at for rotation so often.
 const ROTATE_EVERY_MS: u64 = 10_000;
 
-/// Starts the loop.
+/// Starts the loop, and khavip's beside it.
 pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
+    // Spreads restarts over the hosts; stays the same while this agent runs.
+    let jitter = node
+        .member
+        .host_id
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(time::boot_ms());
+    vip_loop::spawn(agent, node, paths(agent), jitter);
     let host = HostLoop {
         agent: Arc::clone(agent),
         node: Arc::clone(node),
         carrier: Carrier::new(Arc::clone(agent), Arc::clone(node)),
         observer: Observer::default(),
-        vip: VipClient::new(&agent.config.vip_socket()),
         paths: paths(agent),
         spec: None,
-        // Spreads restarts over the hosts; stays the same while this agent runs.
-        jitter: node
-            .member
-            .host_id
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(time::boot_ms()),
+        jitter,
         rotated_ms: 0,
-        released_ms: None,
         agent_leaf_s: None,
     };
     let stopping = agent.tasks.stopping();
@@ -80,14 +79,11 @@ struct HostLoop {
     node: Arc<Node>,
     carrier: Carrier,
     observer: Observer,
-    vip: VipClient,
     paths: Paths,
     /// The spec in force, parsed once per revision.
     spec: Option<(u64, Arc<ValidSpec>)>,
     jitter: u64,
     rotated_ms: u64,
-    /// When the khavip ended that was released last.
-    released_ms: Option<u64>,
     /// When the agent's own leaf ends, in seconds since the Unix epoch; read once, as it is used.
     agent_leaf_s: Option<i64>,
 }
@@ -114,14 +110,14 @@ impl HostLoop {
             })
             .await;
         }
-        if self.node.standing.removed().is_some() {
-            self.publish(HostView::default());
-            return SETTLED;
-        }
     }
 
     /// One look, plan and its effects. Returns how long it may rest.
     async fn turn(&mut self) -> Duration {
+        if self.node.standing.removed().is_some() {
+            self.publish(HostView::default());
+            return SETTLED;
+        }
         let state = self.node.state();
         let Some(host) = state.host_by_id(self.node.member.host_id).cloned() else {
             return UNSETTLED;
@@ -134,14 +130,9 @@ impl HostLoop {
             state: &state,
             host: &host,
             paths: &self.paths,
-            confirmed: self.node.confirmed.load(Ordering::Relaxed),
+            vip: self.node.vip_view.borrow().clone(),
         };
-        let facts = self
-            .observer
-            .look(&self.agent, &mut self.vip, &looked)
-            .await;
-        // K6: before the next one is started, which is planned below.
-        self.release_dead_khavip(&facts).await;
+        let facts = self.observer.look(&self.agent, &looked).await;
         let now_ms = time::boot_ms();
         let plan = plan_host(&Cx {
             spec: &spec,
@@ -153,11 +144,13 @@ impl HostLoop {
             wall_s: time::wall_ms() / 1000,
             jitter: self.jitter,
         });
-        let mut failures = Vec::new();
-        let had_effects = !plan.effects.is_empty();
+        let mut failures = looked.vip.failures.clone();
+        let own_failures = failures.len();
+        let effects = plan.effects.iter().filter(|effect| !effect.is_khavips());
+        let had_effects = effects.clone().next().is_some();
         let mut files_fail = false;
         let mut leaves_fail = false;
-        for effect in plan.effects.clone() {
+        for effect in effects {
             let file = matches!(
                 effect,
                 Effect::EnsureFolder { .. } | Effect::WriteFile { .. }
@@ -168,7 +161,7 @@ impl HostLoop {
             if (file && files_fail) || (leaf && leaves_fail) {
                 continue;
             }
-            if let Err(problem) = self.carrier.carry(effect, &mut self.vip).await {
+            if let Err(problem) = self.carrier.carry(effect.clone()).await {
                 tracing::warn!(code = problem.code, "{}", problem.text);
                 failures.push(problem);
                 files_fail |= file;
@@ -184,7 +177,7 @@ impl HostLoop {
             )
         });
         let wake = plan.wake;
-        let failed = !failures.is_empty();
+        let failed = own_failures < failures.len();
         self.publish(HostView {
             plan,
             report: Some(report.clone()),
@@ -264,28 +257,6 @@ impl HostLoop {
                     .into(),
                 advice: "this version does not renew it: upgrade khad".into(),
             });
-        }
-    }
-
-    /// The registry has waited for the process' end: that is the proof of death (K1).
-    async fn release_dead_khavip(&mut self, facts: &Facts) {
-        let ended = facts
-            .processes
-            .get(&ComponentName::Khavip)
-            .filter(|process| !process.running)
-            .and_then(|process| process.exit.as_ref());
-        let Some(exit) = ended.filter(|exit| self.released_ms != Some(exit.at_ms)) else {
-            return;
-        };
-        self.released_ms = Some(exit.at_ms);
-        let khavip = beside_khad("khavip");
-        match self
-            .vip
-            .release_dead(&khavip, &self.agent.config.run_dir)
-            .await
-        {
-            Ok(()) => tracing::info!(how = exit.how, "khavip ended; what it held was given up"),
-            Err(error) => tracing::warn!(%error, "what a dead khavip held was not given up"),
         }
     }
 

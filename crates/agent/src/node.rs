@@ -26,6 +26,7 @@ use crate::refused::{Refused, chain};
 use crate::reports::Reports;
 use crate::standing::Standing;
 use crate::time;
+use crate::vip_loop::VipView;
 use khactl_pki::SealingKey;
 
 /// How long a change may wait for a leader.
@@ -43,13 +44,13 @@ pub struct HostView {
 }
 
 /// What the cluster loop of a leader last saw.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderView {
     /// etcd's members as they were last listed.
     pub etcd_members: Option<Vec<EtcdMemberFact>>,
-    /// What the plan, or carrying it out, found wrong.
     /// What the next change of membership waits for; empty if none is due.
     pub waiting: String,
+    /// What the plan, or carrying it out, found wrong.
     pub problems: Vec<Problem>,
 }
 
@@ -72,19 +73,23 @@ pub struct Node {
     pub host_view: watch::Sender<HostView>,
     /// What the leader's loop last saw.
     pub leader_view: watch::Sender<LeaderView>,
+    /// What khavip's loop last saw.
+    pub vip_view: watch::Sender<VipView>,
     /// Something happened: plan again.
     pub changed: Notify,
+    /// Something happened that concerns khavip's loop.
+    pub vip_changed: Notify,
     /// Something happened that concerns the leader's loop.
     pub cluster_changed: Notify,
     /// A linearizable read has succeeded since this start (LEASE.md, A8).
     pub confirmed: AtomicBool,
+    /// Whether this host is still one of the cluster.
+    pub standing: Standing,
 }
 
 impl Node {
     /// Puts a node together around a started consensus.
     pub fn new(
-    /// Whether this host is still one of the cluster.
-    pub standing: Standing,
         config: Arc<Config>,
         member: Member,
         raft: Raft<ClusterMachine>,
@@ -100,9 +105,12 @@ impl Node {
             reports: Mutex::default(),
             host_view: watch::channel(HostView::default()).0,
             leader_view: watch::channel(LeaderView::default()).0,
+            vip_view: watch::channel(VipView::default()).0,
             changed: Notify::new(),
+            vip_changed: Notify::new(),
             cluster_changed: Notify::new(),
             confirmed: AtomicBool::new(false),
+            standing: Standing::default(),
         }
     }
 
@@ -110,7 +118,6 @@ impl Node {
     pub fn state(&self) -> ClusterState {
         self.raft.with_machine(|machine| machine.state().clone())
     }
-            standing: Standing::default(),
 
     /// This host's record, once its admission has been applied here.
     pub fn host(&self) -> Option<Host> {
@@ -175,6 +182,7 @@ impl Node {
                 | Command::SetEtcdStage(_)
                 | Command::AdmitHost(_)
                 | Command::DropToken { .. }
+                | Command::StartRemoval { .. }
         );
         let bytes = entry::encode(&Entry {
             actor: actor.to_owned(),
@@ -182,7 +190,6 @@ impl Node {
             command,
         });
         let deadline = khactl_sys::clock::boottime() + PROPOSE_TIMEOUT;
-                | Command::StartRemoval { .. }
         let answer = loop {
             let late = khactl_sys::clock::boottime() >= deadline;
             let outcome = match self.leader_address() {
@@ -274,13 +281,6 @@ impl Node {
     }
 }
 
-/// Consensus' own words as a refusal.
-pub fn raft_refused(doing: &str, error: &khactl_raft::Error) -> Refused {
-    use khactl_raft::Error;
-    let (kind, code) = match error {
-        Error::NotLeader { .. } => (tonic::Code::Aborted, "KHA3013"),
-        Error::NoQuorum { .. } => (tonic::Code::Unavailable, "KHA3014"),
-        Error::OutcomeUnknown => (tonic::Code::Unknown, "KHA3015"),
 /// What applying an entry gave.
 fn answered(doing: &str, answer: &[u8]) -> Result<u64, Refused> {
     match entry::decode_answer(answer) {
@@ -300,6 +300,13 @@ fn answered(doing: &str, answer: &[u8]) -> Result<u64, Refused> {
     }
 }
 
+/// Consensus' own words as a refusal.
+pub fn raft_refused(doing: &str, error: &khactl_raft::Error) -> Refused {
+    use khactl_raft::Error;
+    let (kind, code) = match error {
+        Error::NotLeader { .. } => (tonic::Code::Aborted, "KHA3013"),
+        Error::NoQuorum { .. } => (tonic::Code::Unavailable, "KHA3014"),
+        Error::OutcomeUnknown => (tonic::Code::Unknown, "KHA3015"),
         Error::DiskFull { .. } => (tonic::Code::ResourceExhausted, "KHA3016"),
         _ => (tonic::Code::Internal, "KHA3017"),
     };

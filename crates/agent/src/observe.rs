@@ -1,4 +1,4 @@
-//! Looks at this host: files, leaves, processes, probes, khavip. It judges nothing.
+//! Looks at this host: files, leaves, processes, probes. It judges nothing.
 
 use khactl_host::probe::{Probe, Readiness};
 use khactl_host::tls::{Alpn, TlsMaterial};
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::time;
-use crate::vip_client::VipClient;
+use crate::vip_loop::VipView;
 
 /// A component that does not answer within this time is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,29 +48,30 @@ pub struct Looked<'a> {
     pub host: &'a Host,
     /// Its folders.
     pub paths: &'a Paths,
-    /// A linearizable read has succeeded since this boot.
-    pub confirmed: bool,
+    /// What khavip's own loop last saw.
+    pub vip: VipView,
 }
 
 impl Observer {
     /// The facts as they are now.
-    pub async fn look(&mut self, agent: &Agent, vip: &mut VipClient, at: &Looked<'_>) -> Facts {
+    pub async fn look(&mut self, agent: &Agent, at: &Looked<'_>) -> Facts {
         let watched = watched(at.spec, at.state, at.host, at.paths);
         let processes = agent.processes.facts();
         let running = |name: ComponentName| processes.get(&name).is_some_and(|p| p.running);
-        let vip_fact = if running(ComponentName::Khavip) {
-            vip.status().await
-        } else {
-            None
-        };
         let probes = self.probe(at, &running).await;
         Facts {
             files: self.files(&watched),
             leaves: self.leaves(&watched.leaves),
             etcd_data: Path::new(&at.paths.etcd_data()).join("member").is_dir(),
             etcd_members: None,
-            vip: vip_fact,
-            confirmed: at.confirmed,
+            vip: at
+                .vip
+                .fact
+                .clone()
+                .filter(|_| running(ComponentName::Khavip)),
+            health_ca: at.vip.health_ca.clone(),
+            // Only what khavip is told depends on it.
+            confirmed: false,
             processes,
             probes,
         }

@@ -1,6 +1,8 @@
 //! Puts the cluster's status together: a pure function of the replicated state, Raft's view
 //! and the hosts' reports.
 
+mod vip;
+
 use khactl_model::facts::{ComponentState, HostReport};
 use khactl_model::state::{ClusterState, EtcdStage, Host, OperationState, Role};
 use khactl_model::status::{
@@ -38,14 +40,16 @@ pub struct View<'a> {
     pub reports: &'a BTreeMap<u64, (HostReport, u64)>,
     /// The VIP's addresses as in the spec, and the balancer's port.
     pub vip: (Vec<String>, u16),
+    /// The lease time in the spec.
+    pub lease_ms: u32,
     /// Which host this is.
     pub seen_by: &'a str,
+    /// What the leader's next change of membership waits for; empty if none is due.
+    pub waiting: String,
     /// What the leader's plan found wrong.
     pub problems: Vec<Problem>,
 }
 
-    /// What the leader's next change of membership waits for; empty if none is due.
-    pub waiting: String,
 /// The status.
 pub fn overview(view: &View<'_>) -> ClusterStatus {
     let state = view.state;
@@ -93,6 +97,7 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
             });
         }
         problems.extend(report.problems.iter().cloned());
+        problems.extend(vip::problems(view, host, report));
         if let Some(vip) = &report.vip {
             problems.extend(vip.problems.iter().map(|text| Problem {
                 code: "KHA3002".into(),
@@ -121,7 +126,9 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
             port: view.vip.1,
             holder: holder(view).and_then(name_of),
             epoch: state.lease.epoch,
-            fencing: "lease thread and address lifetime; no kernel gate".into(),
+            fencing: vip::fencing(view),
+            lease_ms: view.lease_ms,
+            bears: vip::bears(view),
         },
         hosts,
         components,
@@ -137,6 +144,7 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
             .collect(),
         certificates,
         operations: operations(state),
+        waiting: view.waiting.clone(),
         problems,
         seen_by: view.seen_by.to_owned(),
     }
@@ -144,7 +152,6 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
 
 /// The host that says of itself that it holds; else the one most others believe in.
 fn holder(view: &View<'_>) -> Option<u64> {
-        waiting: view.waiting.clone(),
     let fresh = || {
         view.reports
             .values()
@@ -174,6 +181,7 @@ fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> Hos
             .all(|c| matches!(c.state, ComponentState::Ready | ComponentState::Absent))
     });
     let state = match (report, joined, serves) {
+        _ if host.removal.is_some() => "leaving",
         (None, _, _) if !view.raft.leading => "unknown",
         (None, _, _) => "silent",
         (Some(_), false, _) => "joining",
@@ -181,7 +189,6 @@ fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> Hos
         (Some(_), true, false) => "degraded",
     };
     HostStatus {
-        _ if host.removal.is_some() => "leaving",
         name: host.name.clone(),
         address: host.address.to_string(),
         role: match host.role {
@@ -193,6 +200,10 @@ fn host_status(view: &View<'_>, host: &Host, report: Option<&HostReport>) -> Hos
         raft: raft.to_owned(),
         etcd: host.etcd.stage.as_str().to_owned(),
         lease: in_lease,
+        vip: report
+            .and_then(|r| r.vip.as_ref())
+            .map(vip::standing)
+            .unwrap_or_default(),
         version: report.map(|r| r.version.clone()).unwrap_or_default(),
     }
 }
@@ -263,16 +274,14 @@ mod tests {
                 quick_exits: 0,
             }],
             vip: Some(VipFact {
-                fed: String::new(),
                 holder: Some(1),
                 holding,
                 epoch: 1,
                 fence: 1,
                 ready: true,
-                backends: Vec::new(),
                 realtime: true,
                 locked: true,
-                problems: Vec::new(),
+                ..VipFact::default()
             }),
             problems: Vec::new(),
             certificates: BTreeMap::new(),
@@ -293,7 +302,9 @@ mod tests {
             raft: &raft,
             reports: &BTreeMap::from([(1, (report, age_ms))]),
             vip: (vec!["10.77.0.100/24".into()], 6443),
+            lease_ms: 250,
             seen_by: "cp1",
+            waiting: String::new(),
             problems: Vec::new(),
         })
     }
@@ -304,7 +315,6 @@ mod tests {
         assert_eq!(status.hosts[0].state, "ready");
         assert_eq!(status.vip.holder.as_deref(), Some("cp1"));
         assert_eq!(status.leader.as_deref(), Some("cp1"));
-            waiting: String::new(),
         assert_eq!(status.problems, []);
         assert_eq!(status.components.len(), 1);
     }

@@ -1,15 +1,13 @@
 //! The way to khavip: tells it what to work with and asks how it is.
 
 use hyper_util::rt::TokioIo;
-use khactl_model::facts::VipFact;
+use khactl_model::facts::{GateFact, VipFact, VipMeasured, VipPeerFact};
 use khactl_plan::effect::VipFeed;
 use khactl_plan::feed_digest;
 use khactl_proto::v1::{self, vip_client::VipClient as Client};
 use prost::Message;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -18,8 +16,8 @@ use crate::time;
 /// khavip answers from memory; one that takes longer is as good as away.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The one-shot sends a few datagrams and one netlink request.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// khavip waits 3 s at the most until the VIP is gone.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A client of khavip's Unix socket.
 #[derive(Debug)]
@@ -27,8 +25,6 @@ pub struct VipClient {
     channel: Channel,
     /// Digest that khavip gives for the last feed, and the plan's digest of the same.
     fed: Option<(Vec<u8>, String)>,
-    /// The last feed as it was sent: a dead khavip is released with it.
-    sent: Option<Vec<u8>>,
 }
 
 /// Why khavip was not fed.
@@ -54,11 +50,7 @@ impl VipClient {
         let channel = Endpoint::from_static("http://khavip")
             .connect_timeout(TIMEOUT)
             .connect_with_connector_lazy(connector);
-        Self {
-            channel,
-            fed: None,
-            sent: None,
-        }
+        Self { channel, fed: None }
     }
 
     /// Its status; `None`: it does not answer.
@@ -92,7 +84,44 @@ impl VipClient {
             realtime: lease.realtime,
             locked: lease.locked,
             problems: status.problems,
+            fit: lease.fit,
+            reason: lease.reason,
+            gate: status.gate.map_or_else(GateFact::default, |gate| GateFact {
+                kind: gate.kind,
+                reason: gate.reason,
+            }),
+            measured: VipMeasured {
+                lateness_us_p99: lease.lateness_us_p99,
+                lateness_us_max: lease.lateness_us_max,
+                peers: lease
+                    .peers
+                    .into_iter()
+                    .map(|peer| VipPeerFact {
+                        host_id: peer.host_id,
+                        rtt_us_p50: peer.rtt_us_p50,
+                        rtt_us_max: peer.rtt_us_max,
+                        silent_ms: peer.silent_ms,
+                    })
+                    .collect(),
+            },
         })
+    }
+
+    /// Asks it to give the VIP up in favour of that host; `None`: whoever comes first. True if it held it; returns
+    /// once it does not.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn hand_over(&self, successor: Option<u64>) -> Result<bool, FeedError> {
+        let request = v1::VipHandOverRequest {
+            successor_id: successor.unwrap_or(0),
+            ..Default::default()
+        };
+        Client::new(self.channel.clone())
+            .hand_over(time::within(HAND_OVER_TIMEOUT, request))
+            .await
+            .map(|response| response.into_inner().held)
+            .map_err(|status| FeedError::Call(Box::new(status)))
     }
 
     /// Tells it the whole desired state. The lease's key stays out of plans and comes here.
@@ -108,42 +137,15 @@ impl VipClient {
             .await
             .map_err(|status| FeedError::Call(Box::new(status)))?;
         self.fed = Some((digest.as_ref().to_vec(), feed_digest(feed)));
-        self.sent = Some(encoded);
         Ok(())
-    }
-
-    /// Gives up, for a khavip that is proven dead, what it held: the address is removed and the
-    /// lease released, so that the others need not wait it out (LEASE.md, K1–K5). Without a
-    /// feed since this agent's start there is nothing to release with: the next khavip removes
-    /// the address at its start, and the lease runs out.
-    ///
-    /// # Errors
-    /// The one-shot could not be run, or it failed.
-    pub async fn release_dead(&self, khavip: &Path, run_dir: &Path) -> std::io::Result<()> {
-        let Some(feed) = &self.sent else {
-            return Ok(());
-        };
-        let mut child = tokio::process::Command::new(khavip)
-            .arg("release")
-            .arg("--run-dir")
-            .arg(run_dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(feed).await?;
-        }
-        match tokio::time::timeout(RELEASE_TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(std::io::Error::other(format!("it ended with {status}"))),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(std::io::Error::other("it did not end in time")),
-        }
     }
 }
 
-fn request(feed: &VipFeed, lease_key: &[u8]) -> Result<v1::VipFeedRequest, FeedError> {
+/// The feed as khavip reads it.
+///
+/// # Errors
+/// A field does not convert.
+pub fn request(feed: &VipFeed, lease_key: &[u8]) -> Result<v1::VipFeedRequest, FeedError> {
     let id = &feed.cluster_id;
     let cluster_id: Vec<u8> = (0..id.len() / 2)
         .map(|i| u8::from_str_radix(id.get(2 * i..2 * i + 2).unwrap_or("x"), 16))

@@ -228,6 +228,13 @@ impl Processes {
             .collect()
     }
 
+    /// The id of a component's process and a descriptor that is readable from the moment of its end: sooner than
+    /// [`Self::facts`] tell of it, which write it down first. `None` while none runs.
+    pub fn descriptor(&self, name: ComponentName) -> Option<(u32, OwnedFd)> {
+        let live = self.slot(name).state().live.clone()?;
+        Some((live.pid(), live.descriptor().ok()?))
+    }
+
     /// Changes whenever a process has started, ended or been adopted.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()

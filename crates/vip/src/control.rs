@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use khactl_balancer::{Balancer, BalancerStatus};
 use khactl_proto::v1;
+use khactl_sys::clock::boottime;
 use prost::Message;
 use rustix::fs::statfs;
 use tokio::sync::{Mutex, Notify};
@@ -26,6 +27,9 @@ use crate::reason::Situation;
 
 /// How long a hand-over that was asked for is waited for; the lease itself needs milliseconds.
 const HAND_OVER: Duration = Duration::from_secs(3);
+
+/// Longer than any shutdown takes.
+const REST_MAX: Duration = Duration::from_mins(10);
 
 /// How often what could not be done is tried again, and the lease thread is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,6 +56,8 @@ struct State {
     problems: Vec<String>,
     /// What keeps this host from serving; empty if it is fit.
     unfit: Vec<String>,
+    /// Until then, by `CLOCK_BOOTTIME`, this host was told not to take the VIP.
+    rests_until: Duration,
     stopped: bool,
 }
 
@@ -138,10 +144,13 @@ impl Control {
         Ok(state.problems.clone())
     }
 
-    /// Gives the VIP up in favour of `successor`; true if this host held it.
-    pub async fn hand_over(&self, successor: Option<u64>) -> bool {
+    /// Gives the VIP up in favour of `successor`; true if this host held it. For `rest` this host does not try to take
+    /// it again.
+    pub async fn hand_over(&self, successor: Option<u64>, rest: Duration) -> bool {
         let held = {
-            let state = self.state.lock().await;
+            let mut state = self.state.lock().await;
+            state.rests_until = boottime() + rest.min(REST_MAX);
+            self.judge_fitness(&mut state);
             match &state.instance {
                 Some(instance) if instance.status().holding => {
                     self.reset_clients(instance);
@@ -404,10 +413,14 @@ impl Control {
 
     /// Fit to serve: a healthy backend, and carrier on every interface of the VIP.
     fn judge_fitness(&self, state: &mut State) {
+        let rest = state.rests_until.saturating_sub(boottime());
         let Some(instance) = &mut state.instance else {
             return;
         };
         let mut unfit = Vec::new();
+        if !rest.is_zero() {
+            unfit.push("this host was told to stand back for a while".to_owned());
+        }
         if !*self.balancer.any_healthy().borrow() {
             unfit.push("no healthy backend".to_owned());
         }

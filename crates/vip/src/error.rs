@@ -190,6 +190,15 @@ pub enum VipError {
         #[source]
         cause: io::Error,
     },
+    /// The khavip that runs did not take a hand-over, or there is none.
+    #[error("handing the VIP over at {} failed; where no khavip runs there is nothing to hand over", path.display())]
+    HandOver {
+        /// Its socket.
+        path: PathBuf,
+        /// The way to it, or its own word.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The lease thread ended by itself.
     #[error("the lease thread ended: {reason}; khavip ends too, so that it is started afresh")]
     LeaseEnded {

@@ -8,6 +8,7 @@ pub mod control;
 pub mod error;
 pub mod feed;
 pub mod gate;
+pub mod hand_over;
 mod instance;
 pub mod lease;
 mod reason;

@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use khactl_vip::error::{VipError, chain};
 use khactl_vip::gate::{GateStatus, GateWatch};
+use khactl_vip::hand_over::hand_over;
 use khactl_vip::release::{release, remove_gate};
 use khactl_vip::run::{RunOptions, run};
 use tracing_subscriber::EnvFilter;
@@ -36,6 +38,15 @@ enum Command {
         /// The dead one's folder.
         #[arg(long, default_value = "/run/khactl")]
         run_dir: PathBuf,
+    },
+    /// Gives the VIP up in order while the network is still up: for the host's shutdown.
+    HandOver {
+        /// The Unix socket of the khavip that runs.
+        #[arg(long, default_value = "/run/khactl/khavip.sock")]
+        socket: PathBuf,
+        /// For so many seconds this host does not try to take the VIP again.
+        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+        rest: u64,
     },
     /// What in the kernel lets the VIP's packets pass on this host.
     Gate {
@@ -91,6 +102,11 @@ fn carry_out(command: Command) -> Result<(), VipError> {
                     cause,
                 })?;
             release(&run_dir, &feed)
+        }
+        Command::HandOver { socket, rest } => {
+            let held = hand_over(&socket, Duration::from_secs(rest))?;
+            tracing::info!(held, "this host does not hold the VIP");
+            Ok(())
         }
         Command::Gate { command } => match command {
             GateCommand::Check => say(&GateWatch::check()),

@@ -1,6 +1,7 @@
 //! The gRPC service on the Unix socket: translates, decides nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use khactl_proto::v1;
 use tonic::{Request, Response, Status};
@@ -47,8 +48,10 @@ impl v1::vip_server::Vip for Service {
         &self,
         request: Request<v1::VipHandOverRequest>,
     ) -> Result<Response<v1::VipHandOverResponse>, Status> {
-        let successor = Some(request.get_ref().successor_id).filter(|id| *id != 0);
-        let held = self.control.hand_over(successor).await;
+        let request = request.get_ref();
+        let successor = Some(request.successor_id).filter(|id| *id != 0);
+        let rest = Duration::from_millis(request.rest_ms.into());
+        let held = self.control.hand_over(successor, rest).await;
         Ok(Response::new(v1::VipHandOverResponse { held }))
     }
 }

@@ -14,6 +14,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use crate::agent::Agent;
+use crate::configure;
 use crate::issue;
 use crate::logs;
 use crate::net::{require_admin, require_local};
@@ -23,6 +24,7 @@ use crate::overview::{View, overview};
 use crate::preflight;
 use crate::refused::Refused;
 use crate::time;
+use crate::transfer;
 
 /// A token lives a week at the most: one that is forgotten opens nothing for long.
 const TTL_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -123,8 +125,6 @@ impl Admin for AdminService {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn create_token(
-        &self,
     type RemoveStream = ProgressStream;
 
     async fn remove(
@@ -149,6 +149,8 @@ impl Admin for AdminService {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
+    async fn create_token(
+        &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
         let doing = "create a token";
@@ -330,6 +332,49 @@ impl Admin for AdminService {
             .into_inner();
         Ok(Response::new(Box::pin(stream)))
     }
+
+    async fn transfer_vip(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::TransferResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let node = self.node("hand the VIP over")?;
+        let host = request.into_inner().host;
+        tracing::info!(actor, host, "asked to hand the VIP over");
+        Ok(Response::new(transfer::vip(&node, &host).await?))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::TransferResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let node = self.node("hand the leadership over")?;
+        let host = request.into_inner().host;
+        tracing::info!(actor, host, "asked to hand the leadership over");
+        Ok(Response::new(transfer::leader(&node, &host).await?))
+    }
+
+    async fn read_config(
+        &self,
+        request: Request<v1::ReadConfigRequest>,
+    ) -> Result<Response<v1::ReadConfigResponse>, Status> {
+        require_admin(&request)?;
+        let node = self.node("show the spec")?;
+        Ok(Response::new(configure::read(&node).await?))
+    }
+
+    async fn apply_config(
+        &self,
+        request: Request<v1::ApplyConfigRequest>,
+    ) -> Result<Response<v1::ApplyConfigResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let node = self.node("change the cluster's spec")?;
+        let request = request.into_inner();
+        Ok(Response::new(
+            configure::apply(&node, &actor, &request).await?,
+        ))
+    }
 }
 
 /// The status as this host sees it; on the leader that is the cluster's.
@@ -345,12 +390,12 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
     if let Some(own) = view.report {
         reports.insert(node.member.host_id, (own, 0));
     }
-    let vip = state
+    let (vip, lease_ms) = state
         .spec_yaml()
         .and_then(|yaml| ClusterSpec::parse(yaml).ok())
         .map(|spec| {
             let addresses = spec.vip.addresses.iter().map(ToString::to_string).collect();
-            (addresses, spec.balancer.port)
+            ((addresses, spec.balancer.port), spec.vip.lease_ms())
         })
         .unwrap_or_default();
     let leader_view = node.leader_view.borrow().clone();
@@ -361,10 +406,11 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
         raft: &raft,
         reports: &reports,
         vip,
+        lease_ms,
         seen_by: &node.member.host_name,
+        waiting: leader_view.waiting,
         problems,
     });
     serde_json::to_string(&status)
         .map_err(|error| Refused::new("KHA3051", "show the status", error, "report this as a bug"))
 }
-        waiting: leader_view.waiting,

@@ -16,6 +16,7 @@ use crate::operation::remove;
 use crate::refused::Refused;
 use crate::standing::require_standing;
 use crate::time;
+use crate::transfer;
 
 /// Answers the other agents.
 #[derive(Debug)]
@@ -131,7 +132,6 @@ impl Peer for PeerService {
         Ok(Response::new(v1::SignResponse { certificate_pem }))
     }
 
-    async fn status(
     async fn remove(
         &self,
         request: Request<v1::RemoveRequest>,
@@ -144,6 +144,7 @@ impl Peer for PeerService {
         Ok(Response::new(v1::RemoveResponse { operation }))
     }
 
+    async fn status(
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
@@ -163,7 +164,6 @@ impl Peer for PeerService {
         let stream = logs::read(&self.node.config, &request.into_inner()).await?;
         Ok(Response::new(stream))
     }
-}
     async fn vip_view(
         &self,
         request: Request<v1::VipViewRequest>,
@@ -207,3 +207,4 @@ fn actor_of(caller: &str, claimed: String) -> String {
     } else {
         format!("host:{caller}")
     }
+}

@@ -354,7 +354,10 @@ impl Host {
     }
 
     pub(crate) fn hand_over(&self, successor_id: u64) -> bool {
-        let request = v1::VipHandOverRequest { successor_id };
+        let request = v1::VipHandOverRequest {
+            successor_id,
+            rest_ms: 0,
+        };
         let answer = self.call(async |mut client| client.hand_over(request).await);
         answer.expect("handed over").into_inner().held
     }
