@@ -88,6 +88,15 @@ pub enum Command {
     Token(TokenCommand),
     /// Show the cluster, what is wrong with it and what to do
     Status(StatusArgs),
+    /// Who holds the VIP
+    #[command(subcommand)]
+    Vip(VipCommand),
+    /// Who leads the agents
+    #[command(subcommand)]
+    Leader(LeaderCommand),
+    /// The cluster's spec while it runs
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a kubeconfig that reaches the API through the VIP
     Kubeconfig(KubeconfigArgs),
     /// Print a component's log
@@ -140,15 +149,6 @@ pub struct JoinArgs {
     pub timeout: Duration,
 }
 
-/// `khactl token …`
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Make a token; it is shown this once and never stored
-    Create(TokenCreateArgs),
-    /// Show all tokens, without their secrets
-    List,
-    /// Make a token useless
-    Revoke {
 /// `khactl remove`
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
@@ -165,6 +165,15 @@ pub struct RemoveArgs {
     pub timeout: Duration,
 }
 
+/// `khactl token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown this once and never stored
+    Create(TokenCreateArgs),
+    /// Show all tokens, without their secrets
+    List,
+    /// Make a token useless
+    Revoke {
         /// As `khactl token list` shows it
         id: String,
     },
@@ -212,6 +221,60 @@ pub struct StatusArgs {
     /// Show it anew every second until interrupted
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// `khactl vip …`
+#[derive(Debug, Subcommand)]
+pub enum VipCommand {
+    /// Hand it over to a host, and wait until that holds it
+    Transfer(TransferArgs),
+}
+
+/// `khactl leader …`
+#[derive(Debug, Subcommand)]
+pub enum LeaderCommand {
+    /// Hand the leadership over to a host, and wait until that leads
+    Transfer(TransferArgs),
+}
+
+/// `khactl vip transfer` and `khactl leader transfer`
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// The host that is to have it
+    pub host: String,
+    /// How long to wait until it has it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timespan::parse)]
+    pub timeout: Duration,
+}
+
+/// `khactl config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the spec in force, with every default written out
+    Show,
+    /// Show what a spec would change, and what of it cannot be changed while the cluster runs
+    Diff {
+        /// The spec
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a spec in force
+    Apply {
+        /// The spec
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Check and show, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the revisions that are kept, newest first
+    History,
+    /// Put an earlier revision in force again, as a new one
+    Rollback {
+        /// As `khactl config history` shows it
+        #[arg(value_name = "REVISION")]
+        revision: u64,
+    },
 }
 
 /// `khactl kubeconfig`

@@ -87,6 +87,7 @@ fn cluster() -> ClusterStatus {
             holder: Some("cp1".into()),
             epoch: 1,
             fencing: String::new(),
+            ..VipStatus::default()
         },
         hosts: vec![HostStatus {
             name: "cp1".into(),
@@ -96,6 +97,7 @@ fn cluster() -> ClusterStatus {
             raft: "voter".into(),
             etcd: "voter".into(),
             lease: true,
+            vip: "holds".into(),
             version: "0.1.0".into(),
         }],
         problems: vec![Problem {
@@ -146,8 +148,6 @@ impl Admin for Fake {
         Ok(Response::new(story(&request.endpoint)))
     }
 
-    async fn create_token(
-        &self,
     type RemoveStream = Pinned<Progress>;
 
     async fn remove(
@@ -157,6 +157,8 @@ impl Admin for Fake {
         Ok(Response::new(story(&request.into_inner().host)))
     }
 
+    async fn create_token(
+        &self,
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
         let request = request.into_inner();
@@ -200,6 +202,69 @@ impl Admin for Fake {
         }))
     }
 
+    async fn transfer_vip(
+        &self,
+        request: Request<TransferRequest>,
+    ) -> Result<Response<TransferResponse>, Status> {
+        transferred(&request.into_inner().host)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferRequest>,
+    ) -> Result<Response<TransferResponse>, Status> {
+        transferred(&request.into_inner().host)
+    }
+
+    async fn read_config(
+        &self,
+        _: Request<ReadConfigRequest>,
+    ) -> Result<Response<ReadConfigResponse>, Status> {
+        let revision = |revision, profile: &str| SpecRevision {
+            revision,
+            yaml: format!("spec:\n  vip:\n    profile: {profile}\n"),
+            actor: "root@cp1".into(),
+            at_ms: 1_700_000_000_000,
+        };
+        Ok(Response::new(ReadConfigResponse {
+            revisions: vec![revision(3, "lan"), revision(4, "fast")],
+        }))
+    }
+
+    async fn apply_config(
+        &self,
+        request: Request<ApplyConfigRequest>,
+    ) -> Result<Response<ApplyConfigResponse>, Status> {
+        let request = request.into_inner();
+        let change =
+            |path: &str, before: &str, after: &str, code: &str, reason: &str| ConfigChange {
+                path: path.into(),
+                before: before.into(),
+                after: after.into(),
+                code: code.into(),
+                reason: reason.into(),
+            };
+        let mut changes = vec![change("spec.vip.leaseMs", "", "100", "", "")];
+        match (request.mode(), request.spec_yaml.trim()) {
+            (_, "same") => changes.clear(),
+            (Mode::Compare, _) => changes.push(change(
+                "spec.network.podCidr",
+                "10.244.0.0/16",
+                "10.245.0.0/16",
+                "KHA2319",
+                "networks stay",
+            )),
+            (Mode::Apply, "spec:\n  vip:\n    profile: lan") => assert_eq!(request.based_on, 4),
+            (_, "refused") => return Err(refused(Code::FailedPrecondition)),
+            _ => {}
+        }
+        Ok(Response::new(ApplyConfigResponse {
+            revision: if request.mode() == Mode::Apply { 5 } else { 4 },
+            changes,
+            notes: vec!["spec.vip.preference names cp9, which is no host".into()],
+        }))
+    }
+
     type LogsStream = Pinned<LogChunk>;
 
     async fn logs(
@@ -213,6 +278,17 @@ impl Admin for Fake {
             chunk(b"\xff no text\n".to_vec()),
         ];
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+}
+
+fn transferred(host: &str) -> Result<Response<TransferResponse>, Status> {
+    match host {
+        "cp1" | "cp2" => Ok(Response::new(TransferResponse {
+            moved: host == "cp2",
+            from: "cp1".into(),
+        })),
+        "late" => Err(refused(Code::DeadlineExceeded)),
+        _ => Err(refused(Code::FailedPrecondition)),
     }
 }
 
@@ -492,4 +568,47 @@ fn probe_prints_a_sample_for_each_connection_until_its_input_closes() {
     assert!(good.len() >= 5, "{good:?}");
     assert!(good.iter().all(|s| s.ok && s.kind == SampleKind::Connect));
     assert!(to_closed.stop().unwrap().iter().all(|s| !s.ok));
+}
+
+#[test]
+fn what_is_handed_over_is_told_with_both_hosts() {
+    let bench = Bench::new();
+    let all: Vec<_> = [
+        "vip transfer cp2",
+        "vip transfer cp1",
+        "leader transfer cp2",
+        "leader transfer cp1",
+        "-o json vip transfer cp2",
+        "vip transfer cp9",
+        "leader transfer late",
+    ]
+    .iter()
+    .map(|line| format!("$ khactl {line}\n{}", bench.khactl(line)))
+    .collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn the_spec_is_shown_compared_applied_and_put_back() {
+    let bench = Bench::new();
+    bench.write("new.yaml", "new");
+    bench.write("same.yaml", "same");
+    bench.write("refused.yaml", "refused");
+    let all: Vec<_> = [
+        "config show",
+        "-o json config show",
+        "config history",
+        "config diff -f new.yaml",
+        "config diff -f same.yaml",
+        "config apply -f new.yaml --dry-run",
+        "config apply -f new.yaml",
+        "-o json config apply -f new.yaml",
+        "config apply -f refused.yaml",
+        "config rollback 3",
+        "config rollback 2",
+    ]
+    .iter()
+    .map(|line| format!("$ khactl {line}\n{}", bench.khactl(line)))
+    .collect();
+    insta::assert_snapshot!(all.join("\n"));
 }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod completion;
+mod config;
 mod init;
 mod join;
 mod kubeconfig;
@@ -8,10 +9,11 @@ mod lab;
 mod logs;
 mod operation;
 mod preflight;
-mod spec_file;
 mod remove;
+mod spec_file;
 mod status;
 mod token;
+mod transfer;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -31,9 +33,12 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Init(args) => wait_for(init::run(&agent()?, args, output)),
         Command::Join(args) => wait_for(join::run(&agent()?, args, output)),
+        Command::Remove(args) => wait_for(remove::run(&agent()?, args, output)),
         Command::Token(command) => wait_for(token::run(&agent()?, command, output)),
         Command::Status(args) => wait_for(status::run(&agent()?, args, output)),
-        Command::Remove(args) => wait_for(remove::run(&agent()?, args, output)),
+        Command::Vip(command) => wait_for(transfer::vip(&agent()?, command, output)),
+        Command::Leader(command) => wait_for(transfer::leader(&agent()?, command, output)),
+        Command::Config(command) => wait_for(config::run(&agent()?, command, output)),
         Command::Kubeconfig(args) => wait_for(kubeconfig::run(&agent()?, args, output)),
         Command::Logs(args) => wait_for(logs::run(&agent()?, args)),
         Command::Lab(command) => return lab::run(command, output),

@@ -17,6 +17,8 @@ pub(super) fn render(status: &ClusterStatus, now: Timestamp) -> String {
     let sections = [
         head(status),
         hosts(status),
+        without_vip(status),
+        waiting(status),
         components(status),
         operations(&status.operations, now),
         certificates(status, now),
@@ -47,11 +49,36 @@ fn head(status: &ClusterStatus) -> String {
     if vip.addresses.is_empty() {
         return cluster;
     }
+    let lease = match (vip.lease_ms, vip.bears.as_str()) {
+        (0, _) => String::new(),
+        (ms, "") => format!(", lease {ms} ms"),
+        (ms, bears) => format!(", lease {ms} ms, the hosts bear {bears}"),
+    };
     format!(
-        "{cluster}\nvip      {} port {} {holder}{fencing}",
+        "{cluster}\nvip      {} port {} {holder}{fencing}{lease}",
         vip.addresses.join(", "),
         vip.port
     )
+}
+
+fn waiting(status: &ClusterStatus) -> String {
+    match status.waiting.as_str() {
+        "" => String::new(),
+        why => format!("membership waits: {why}"),
+    }
+}
+
+/// Why hosts do not hold it, where that is more than that another one does.
+fn without_vip(status: &ClusterStatus) -> String {
+    let holder = status.vip.holder.as_deref().unwrap_or_default();
+    let usual = format!("{holder} holds it");
+    let lines: Vec<_> = status
+        .hosts
+        .iter()
+        .filter(|host| !matches!(host.vip.as_str(), "" | "holds") && host.vip != usual)
+        .map(|host| format!("vip not on {}: {}", host.name, host.vip))
+        .collect();
+    lines.join("\n")
 }
 
 fn hosts(status: &ClusterStatus) -> String {
@@ -199,6 +226,11 @@ mod tests {
             raft: "voter".into(),
             etcd: "voter".into(),
             lease: octet < 3,
+            vip: match octet {
+                1 => "cp2 holds it".into(),
+                2 => "holds".into(),
+                _ => "eth0 has no carrier".into(),
+            },
             version: "0.1.0".into(),
         }
     }
@@ -215,7 +247,9 @@ mod tests {
                 port: 6443,
                 holder: Some("cp2".into()),
                 epoch: 2,
-                fencing: "lease and valid_lft".into(),
+                fencing: "kernel gate".into(),
+                lease_ms: 250,
+                bears: "fast".into(),
             },
             hosts: vec![host(1, "ready"), host(2, "ready"), host(3, "joining")],
             components: vec![
@@ -248,6 +282,7 @@ mod tests {
                 step: "etcd-voter".into(),
                 started_at_ms: 1_699_999_910_000,
             }],
+            waiting: "cp3 joins the lease when older leases have run out".into(),
             problems: vec![Problem {
                 code: "KHA3101".into(),
                 host: "cp3".into(),
@@ -269,6 +304,7 @@ mod tests {
         status.leader = None;
         status.vip.holder = None;
         status.operations.clear();
+        status.waiting.clear();
         status.certificates.clear();
         status.problems.clear();
         insta::assert_snapshot!(render(&status, now()));
