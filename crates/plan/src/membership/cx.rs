@@ -6,9 +6,9 @@ use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A report that old says nothing of the present. Hosts report about once a second; five
-/// mishaps in a row are none.
-pub const REPORT_FRESH_MS: u64 = 5_000;
+/// A report older than that says nothing of the present. Hosts report about once a second; the
+/// status calls a host silent after the same time.
+pub const REPORT_FRESH_MS: u64 = 4_000;
 
 /// Everything that the leader's plan may depend on.
 #[derive(Debug, Clone, Copy)]
