@@ -8,11 +8,13 @@ use khactl_model::spec::{
     AddressPrefix, ClusterSpec, Code, HostFactsForSpec, InterfaceFacts, Mode, SpecProblems,
     ValidSpec, check_on_host,
 };
+use khactl_plan::Delay;
 use khactl_proto::v1::{Finding, finding::Level};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::agent::Agent;
 use crate::carry::beside_khad;
+use crate::delay;
 use crate::external;
 use crate::fencing;
 use crate::refused::{Refused, chain};
@@ -50,20 +52,43 @@ enum Ports {
 
 /// Every check. Without a spec those that need none.
 pub async fn findings(agent: &Agent, spec_yaml: &str, file: &str) -> Vec<Finding> {
-    if spec_yaml.is_empty() {
-        return check(agent, None, file, Ports::All).await;
-    }
-    match ClusterSpec::parse(spec_yaml) {
-        Ok(spec) => check(agent, Some(&spec), file, Ports::All).await,
-        Err(problems) => {
-            let mut all: Vec<_> = problems
+    let parsed = (!spec_yaml.is_empty()).then(|| ClusterSpec::parse(spec_yaml));
+    let (spec, mut all) = match &parsed {
+        None => (None, Vec::new()),
+        Some(Ok(spec)) => (Some(spec), Vec::new()),
+        Some(Err(problems)) => {
+            let wrong = problems
                 .problems
                 .iter()
-                .map(|p| blocking("spec", &p.code.to_string(), format!("{file}:{p}"), &p.cure))
-                .collect();
-            all.extend(check(agent, None, file, Ports::All).await);
-            all
+                .map(|p| blocking("spec", &p.code.to_string(), format!("{file}:{p}"), &p.cure));
+            (None, wrong.collect())
         }
+    };
+    all.extend(check(agent, spec, file, Ports::All).await);
+    let lease_ms = spec.map(|spec| spec.vip.lease_ms());
+    all.extend(
+        delays(agent)
+            .await
+            .map(|measured| delay::finding(&measured, lease_ms)),
+    );
+    all
+}
+
+/// What this host's khavip has measured, if it takes part in a lease; else a measurement.
+async fn delays(agent: &Agent) -> Option<delay::Measured> {
+    let told = agent.node().and_then(|node| {
+        let view = node.vip_view.borrow();
+        let vip = view.fact.as_ref()?;
+        let delay = Delay::of(vip).filter(|delay| delay.round_trip_us > 0)?;
+        Some(delay::Measured {
+            delay,
+            refused: (!vip.realtime).then(|| "khavip did not get it".to_owned()),
+            member: true,
+        })
+    });
+    match told {
+        Some(told) => Some(told),
+        None => delay::measure().await,
     }
 }
 

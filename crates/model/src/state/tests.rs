@@ -366,3 +366,26 @@ fn a_host_that_is_leaving_only_goes_back_and_keeps_its_record_while_it_is_in_the
     state.apply(&entry(9, recorded(EtcdStage::Voter))).unwrap();
     assert_eq!(state.hosts["cp2"].etcd.stage, EtcdStage::Absent);
 }
+
+#[test]
+fn of_two_changes_of_the_spec_at_once_the_second_is_refused_and_old_revisions_go() {
+    let mut state = cluster();
+    let change = |based_on: u64, yaml: &str| Command::SetSpec {
+        based_on,
+        yaml: yaml.into(),
+    };
+    assert_eq!(state.apply(&entry(1, change(1, "first"))), Ok(2));
+    assert_eq!(refused(&mut state, 1, change(1, "second")), "KHA2302");
+    assert_eq!(state.spec_yaml(), Some("first"));
+    for revision in 2..100 {
+        let made = state.apply(&entry(2, change(revision, "next")));
+        assert_eq!(made, Ok(revision + 1));
+    }
+    let kept: Vec<u64> = state.specs.iter().map(|spec| spec.revision).collect();
+    assert_eq!(kept, (51..=100).collect::<Vec<_>>());
+    let last = state.audit.back().unwrap();
+    assert_eq!(
+        (last.actor.as_str(), last.outcome.as_str()),
+        ("root@cp1", "ok")
+    );
+}
