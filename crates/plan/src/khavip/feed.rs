@@ -75,7 +75,8 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
     cx.state
         .hosts
         .values()
-        .filter(|host| host.role == Role::ControlPlane)
+        // Who leaves is drained first.
+        .filter(|host| host.role == Role::ControlPlane && host.removal.is_none())
         .filter(|host| external || host.etcd.stage == EtcdStage::Voter)
         .map(|host| Backend {
             host: host.name.clone(),

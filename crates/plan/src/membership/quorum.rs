@@ -1,6 +1,6 @@
 //! How many members of Raft, etcd and the lease run, and what a removal would make of that.
 
-use khactl_model::state::EtcdStage;
+use khactl_model::state::{EtcdStage, Role};
 
 use super::ClusterCx;
 
@@ -120,6 +120,12 @@ pub fn judge_removal(cx: &ClusterCx<'_>, host_id: u64) -> Verdict {
         .map(|host| host.id)
         .collect();
     let with_it: Vec<u64> = leaving.iter().copied().chain([host_id]).collect();
+    let serves = cx.staying().into_iter().any(|host| {
+        host.id != host_id && host.role == Role::ControlPlane && cx.report(host.id).is_some()
+    });
+    if !serves {
+        return Verdict::Stops("no control-plane host that runs would be left".to_owned());
+    }
     let mut bears_less = Vec::new();
     for group in Group::ALL {
         if !group.holds(cx, host_id) {

@@ -11,6 +11,6 @@ mod joining;
 mod keys;
 mod membership;
 mod needs;
-mod removal;
 mod placing;
+mod removal;
 mod steadiness;

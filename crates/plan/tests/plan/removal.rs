@@ -146,6 +146,18 @@ fn a_leader_that_is_to_leave_hands_leadership_over_first() {
 }
 
 #[test]
+fn no_balancer_leads_to_a_host_that_is_leaving() {
+    let mut cluster = cluster_of(3);
+    let backends = |cluster: &FakeCluster| -> Vec<String> {
+        let feed = khactl_plan::vip_feed(&cluster.cx("cp1"));
+        feed.backends.into_iter().map(|b| b.host).collect()
+    };
+    assert_eq!(backends(&cluster), ["cp1", "cp2", "cp3"]);
+    remove(&mut cluster, "cp3");
+    assert_eq!(backends(&cluster), ["cp1", "cp2"]);
+}
+
+#[test]
 fn without_another_voter_that_reports_a_leader_stays() {
     let mut cluster = cluster_of(2);
     kill(&mut cluster, 2);
@@ -240,6 +252,16 @@ fn removals_are_judged_with_numbers() {
     let mut cluster = cluster_of(4);
     remove(&mut cluster, "cp4");
     assert!(matches!(judge(&cluster, 3), Verdict::BearsLess(_)));
+}
+
+#[test]
+fn witnesses_alone_are_no_control_plane() {
+    let mut cluster = FakeCluster::new(spec("v1.20.2"));
+    cluster.admit(2, Role::Witness);
+    cluster.admit(3, Role::Witness);
+    cluster.settle(180, |_| 1);
+    let text = "no control-plane host that runs would be left".to_owned();
+    assert_eq!(judge(&cluster, 1), Verdict::Stops(text));
 }
 
 #[test]
