@@ -7,6 +7,7 @@
 //! Environment: `KHACTL_SIM_SEEDS` how many seeds, `KHACTL_SIM_FIRST` the first of them, `KHACTL_SIM_SEED` one seed
 //! alone, with its trace.
 
+mod biases;
 mod control;
 mod controls;
 mod faults;
