@@ -1,5 +1,6 @@
 //! Single stories on a perfect network with one clock: what each rule does when nothing else goes wrong.
 
+mod placement;
 mod table;
 
 use table::{T, Table, configuration, feed};

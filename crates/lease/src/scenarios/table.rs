@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::rules::Rules;
 use crate::timing::MS;
 use crate::{
     Ballot, Configuration, Effect, Effects, Identity, Input, Lease, Member, Message, Record, Timing,
@@ -20,6 +21,7 @@ pub(super) struct Table {
     pub(super) flying: VecDeque<(u64, u64, u64, Message)>,
     /// Directed: what the first says to the second is lost.
     pub(super) cut: Vec<(u64, u64)>,
+    rules: Rules,
 }
 
 pub(super) struct Seat {
@@ -53,7 +55,13 @@ pub(super) fn feed(configuration: Configuration) -> Input {
 impl Table {
     /// Host 1 holds.
     pub(super) fn with_a_holder() -> Self {
+        Self::under(Rules::all())
+    }
+
+    /// Host 1 holds, under these rules.
+    pub(super) fn under(rules: Rules) -> Self {
         let mut table = Self {
+            rules,
             now: 1_000 * MS,
             hosts: Vec::new(),
             flying: VecDeque::new(),
@@ -107,7 +115,7 @@ impl Table {
     }
 
     pub(super) fn start(&mut self, id: u64) {
-        let now = self.now;
+        let (now, rules) = (self.now, self.rules);
         let mut effects = Effects::new();
         let seat = self.seat(id);
         let identity = Identity {
@@ -115,11 +123,12 @@ impl Table {
             incarnation: id * 1_000 + now,
             seed: id,
         };
-        seat.lease = Some(Lease::start(
+        seat.lease = Some(Lease::start_with(
             identity,
             now,
             Some(&seat.record),
             &mut effects,
+            rules,
         ));
         self.carry_out(id, &effects, 0);
     }
