@@ -4,7 +4,7 @@
 use khactl_host::etcd::EtcdClient;
 use khactl_host::tls::{Alpn, TlsMaterial};
 use khactl_model::facts::EtcdMemberFact;
-use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
+use khactl_model::spec::{ClusterSpec, Mode};
 use khactl_model::state::{ClusterState, EtcdStage, Host};
 use khactl_plan::effect::Effect;
 use khactl_plan::{
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::carry::{host_refused, problem};
+use crate::current_spec::CurrentSpec;
 use crate::node::{LeaderView, Node, raft_refused};
 use crate::refused::Refused;
 use crate::time;
@@ -37,7 +38,7 @@ const ETCD_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     let mut cluster = ClusterLoop {
         node: Arc::clone(node),
-        spec: None,
+        spec: CurrentSpec::default(),
         etcd: None,
     };
     let stopping = agent.tasks.stopping();
@@ -75,7 +76,7 @@ enum Turn {
 struct ClusterLoop {
     node: Arc<Node>,
     /// The spec in force, parsed once per revision.
-    spec: Option<(u64, Arc<ValidSpec>)>,
+    spec: CurrentSpec,
     /// With the members it asks.
     etcd: Option<(Vec<String>, EtcdClient)>,
 }
@@ -95,7 +96,7 @@ impl ClusterLoop {
             return Turn::Rest(SETTLED);
         }
         let state = self.node.state();
-        let Some(spec) = self.spec(&state) else {
+        let Some(spec) = self.spec.of(&state) else {
             return Turn::Rest(CHANGING);
         };
         let etcd_members = if spec.control_plane.mode == Mode::Managed && needs_etcd(&state) {
@@ -166,18 +167,6 @@ impl ClusterLoop {
         } else {
             Turn::Rest(pause)
         }
-    }
-
-    fn spec(&mut self, state: &ClusterState) -> Option<Arc<ValidSpec>> {
-        let revision = state.specs.last()?;
-        if let Some((known, spec)) = &self.spec
-            && *known == revision.revision
-        {
-            return Some(Arc::clone(spec));
-        }
-        let spec = Arc::new(ClusterSpec::parse(&revision.yaml).ok()?);
-        self.spec = Some((revision.revision, Arc::clone(&spec)));
-        Some(spec)
     }
 
     fn peer(&self, host_id: u64) -> Result<Peer, Refused> {

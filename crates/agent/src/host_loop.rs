@@ -3,7 +3,6 @@
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
-use khactl_model::spec::{ClusterSpec, ValidSpec};
 use khactl_model::status::Problem;
 use khactl_pki::{LeafFacts, LeafKind};
 use khactl_plan::effect::Effect;
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::carry::Carrier;
+use crate::current_spec::CurrentSpec;
 use crate::node::{HostView, Node};
 use crate::observe::{Looked, Observer};
 use crate::time;
@@ -50,7 +50,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
         carrier: Carrier::new(Arc::clone(agent), Arc::clone(node)),
         observer: Observer::default(),
         paths: paths(agent),
-        spec: None,
+        spec: CurrentSpec::default(),
         jitter,
         rotated_ms: 0,
         agent_leaf_s: None,
@@ -81,7 +81,7 @@ struct HostLoop {
     observer: Observer,
     paths: Paths,
     /// The spec in force, parsed once per revision.
-    spec: Option<(u64, Arc<ValidSpec>)>,
+    spec: CurrentSpec,
     jitter: u64,
     rotated_ms: u64,
     /// When the agent's own leaf ends, in seconds since the Unix epoch; read once, as it is used.
@@ -122,7 +122,7 @@ impl HostLoop {
         let Some(host) = state.host_by_id(self.node.member.host_id).cloned() else {
             return UNSETTLED;
         };
-        let Some(spec) = self.spec(&state) else {
+        let Some(spec) = self.spec.of(&state) else {
             return UNSETTLED;
         };
         let looked = Looked {
@@ -197,27 +197,6 @@ impl HostLoop {
             ));
         }
         pause
-    }
-
-    fn spec(&mut self, state: &khactl_model::state::ClusterState) -> Option<Arc<ValidSpec>> {
-        let revision = state.specs.last()?;
-        if let Some((known, spec)) = &self.spec
-            && *known == revision.revision
-        {
-            return Some(Arc::clone(spec));
-        }
-        match ClusterSpec::parse(&revision.yaml) {
-            Ok(spec) => {
-                let spec = Arc::new(spec);
-                self.spec = Some((revision.revision, Arc::clone(&spec)));
-                Some(spec)
-            }
-            Err(problems) => {
-                // It was valid to the agent that put it into the log.
-                tracing::error!(%problems, "this khad cannot read the cluster's spec: upgrade it");
-                None
-            }
-        }
     }
 
     /// Logs each component's transition once, and lets whoever waits see the view.

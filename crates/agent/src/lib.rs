@@ -6,6 +6,7 @@ pub mod carry;
 pub mod cluster_loop;
 pub mod config;
 pub mod configure;
+pub mod current_spec;
 pub mod delay;
 pub mod external;
 pub mod fencing;

@@ -1,12 +1,12 @@
 //! The leader's care for where the VIP is: looks at the hosts' reports and has the holder hand it over where another
 //! host should have it. On the other hosts it rests.
 
-use khactl_model::spec::{ClusterSpec, ValidSpec};
 use khactl_plan::{Move, PlacementCx, Steadiness, place};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::Agent;
+use crate::current_spec::CurrentSpec;
 use crate::node::Node;
 use crate::time;
 use crate::transfer;
@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     let placement = PlacementLoop {
         node: Arc::clone(node),
-        spec: None,
+        spec: CurrentSpec::default(),
         steadiness: Steadiness::default(),
         term: None,
     };
@@ -34,7 +34,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
 struct PlacementLoop {
     node: Arc<Node>,
     /// The spec in force, parsed once per revision.
-    spec: Option<(u64, ValidSpec)>,
+    spec: CurrentSpec,
     steadiness: Steadiness,
     /// The term in which all of it was seen.
     term: Option<u64>,
@@ -67,18 +67,10 @@ impl PlacementLoop {
         let node = Arc::clone(&self.node);
         node.raft.with_machine(|machine| {
             let state = machine.state();
-            let revision = state.specs.last()?;
-            if self
-                .spec
-                .as_ref()
-                .is_none_or(|(known, _)| *known != revision.revision)
-            {
-                let spec = ClusterSpec::parse(&revision.yaml).ok()?;
-                self.spec = Some((revision.revision, spec));
-            }
+            let spec = self.spec.of(state)?;
             self.steadiness.observe(state, &reports, now_ms);
             place(&PlacementCx {
-                spec: &self.spec.as_ref()?.1,
+                spec: &spec,
                 state,
                 reports: &reports,
                 steadiness: &self.steadiness,

@@ -11,7 +11,6 @@
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{Facts, HealthCaFact, ProcessFact, VipFact, VipMeasured};
-use khactl_model::spec::{ClusterSpec, ValidSpec};
 use khactl_model::state::ClusterState;
 use khactl_model::status::Problem;
 use khactl_plan::effect::{Effect, VipFeed};
@@ -25,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::Agent;
 use crate::carry::{Carrier, beside_khad, problem};
+use crate::current_spec::CurrentSpec;
 use crate::founding::LEASE_KEY;
 use crate::health_ca::HealthCa;
 use crate::issue;
@@ -65,7 +65,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>, paths: Paths, jitter: u64) {
         carrier: Carrier::new(Arc::clone(agent), Arc::clone(node)),
         client: VipClient::new(&agent.config.vip_socket()),
         paths: Arc::new(paths),
-        spec: None,
+        spec: CurrentSpec::default(),
         jitter,
         health_ca: HealthCa::default(),
         last_will: None,
@@ -87,7 +87,7 @@ struct VipLoop {
     client: VipClient,
     paths: Arc<Paths>,
     /// The spec in force, parsed once per revision.
-    spec: Option<(u64, Arc<ValidSpec>)>,
+    spec: CurrentSpec,
     jitter: u64,
     health_ca: HealthCa,
     /// With what a dead khavip is released, ready to be sent: an encoded feed and the plan's digest of the same. Made
@@ -154,7 +154,7 @@ impl VipLoop {
         let Some(host) = state.host_by_id(self.node.member.host_id).cloned() else {
             return UNSETTLED;
         };
-        let Some(spec) = self.spec(&state) else {
+        let Some(spec) = self.spec.of(&state) else {
             return UNSETTLED;
         };
         let process = self.agent.processes.facts().remove(&ComponentName::Khavip);
@@ -276,19 +276,6 @@ impl VipLoop {
                 tracing::warn!(pid, proof, %error, "what a dead khavip held was not given up");
             }
         }
-    }
-
-    fn spec(&mut self, state: &ClusterState) -> Option<Arc<ValidSpec>> {
-        let revision = state.specs.last()?;
-        if let Some((known, spec)) = &self.spec
-            && *known == revision.revision
-        {
-            return Some(Arc::clone(spec));
-        }
-        // The host's loop tells of one that cannot be read.
-        let spec = Arc::new(ClusterSpec::parse(&revision.yaml).ok()?);
-        self.spec = Some((revision.revision, Arc::clone(&spec)));
-        Some(spec)
     }
 
     /// Wakes the host's loop, which reports, at news; what is measured all the time is none.
