@@ -28,6 +28,7 @@ pub mod preflight;
 pub mod refused;
 pub mod reports;
 pub mod service;
+pub mod spare_sockets;
 pub mod standing;
 pub mod tasks;
 pub mod time;

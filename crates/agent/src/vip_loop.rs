@@ -30,6 +30,7 @@ use crate::health_ca::HealthCa;
 use crate::issue;
 use crate::node::Node;
 use crate::refused::{Refused, chain};
+use crate::spare_sockets::SpareSockets;
 use crate::time;
 use crate::vip_client::{VipClient, request};
 use crate::vip_release::release_dead;
@@ -69,6 +70,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>, paths: Paths, jitter: u64) {
         jitter,
         health_ca: HealthCa::default(),
         last_will: None,
+        spare: SpareSockets::default(),
         released: None,
     };
     let stopping = agent.tasks.stopping();
@@ -93,6 +95,8 @@ struct VipLoop {
     /// With what a dead khavip is released, ready to be sent: an encoded feed and the plan's digest of the same. Made
     /// from this host's own copy of the state, so that an agent which has just started can do it too.
     last_will: Option<(String, Zeroizing<Vec<u8>>)>,
+    /// Of the khavip that runs.
+    spare: SpareSockets,
     /// Which dead khavip was released last.
     released: Option<Dead>,
 }
@@ -187,6 +191,7 @@ impl VipLoop {
             jitter: self.jitter,
         };
         self.prepare_last_will(&state, &vip_feed(&cx));
+        self.follow_sockets().await;
         // K6: before the next one is started, which is planned below.
         if let Some(dead) = process.as_ref().and_then(ended) {
             self.release(dead, "its end is on record").await;
@@ -259,23 +264,41 @@ impl VipLoop {
         }
     }
 
+    /// So that the end of a killed khavip is not seen late.
+    async fn follow_sockets(&mut self) {
+        let Some((pid, pidfd)) = self.agent.processes.descriptor(ComponentName::Khavip) else {
+            return;
+        };
+        if self.released.is_some_and(|(released, _)| released == pid) {
+            return;
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        let followed = tokio::task::spawn_blocking(move || {
+            spare.follow(pid, pidfd);
+            spare
+        });
+        self.spare = followed.await.unwrap_or_default();
+    }
+
     /// Once for each dead process. The caller has the proof of death (K1).
     async fn release(&mut self, dead: Dead, proof: &'static str) {
         if self.released == Some(dead) {
             return;
         }
         self.released = Some(dead);
-        let Some((_, feed)) = &self.last_will else {
-            return;
-        };
-        let khavip = beside_khad("khavip");
+        let spare = std::mem::take(&mut self.spare);
         let pid = dead.0;
-        match release_dead(&khavip, &self.agent.config.run_dir, feed).await {
-            Ok(()) => tracing::info!(pid, proof, "khavip ended; what it held was given up"),
-            Err(error) => {
-                tracing::warn!(pid, proof, %error, "what a dead khavip held was not given up");
+        if let Some((_, feed)) = &self.last_will {
+            let khavip = beside_khad("khavip");
+            match release_dead(&khavip, &self.agent.config.run_dir, feed).await {
+                Ok(()) => tracing::info!(pid, proof, "khavip ended; what it held was given up"),
+                Err(error) => {
+                    tracing::warn!(pid, proof, %error, "what a dead khavip held was not given up");
+                }
             }
         }
+        // Closing them takes its time, for which the next khavip need not wait.
+        drop(tokio::task::spawn_blocking(move || drop(spare)));
     }
 
     /// Wakes the host's loop, which reports, at news; what is measured all the time is none.
