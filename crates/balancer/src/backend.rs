@@ -1,28 +1,39 @@
-//! One backend as it is now: its verdict, its counters, and the means to end its connections.
+//! One backend as it is now: its verdict, what speaks against it, its counters, and the means to end its
+//! connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::{BackendConfig, HealthConfig};
 use crate::health::Health;
+use crate::pick::Candidate;
+use crate::suspicion::{Evidence, Suspicion};
 
-/// Kept for as long as its address is configured, so that counters and connections survive a
-/// change of anything else.
+/// Kept for as long as host and address are configured, so that counters and connections survive
+/// a change of anything else.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    pub(crate) config: BackendConfig,
-    verdict: Mutex<Verdict>,
+    host: String,
+    address: SocketAddr,
+    standing: Mutex<Standing>,
     /// Counts the times that all connections were ended; a connection watches it.
     cuts: watch::Sender<u64>,
+    /// Rung when a check should not wait for its time.
+    doubt: Notify,
+    /// How long a connect takes, smoothed, in microseconds; 0 while none is known.
+    connect_us: AtomicU32,
     pub(crate) counters: Counters,
 }
 
 #[derive(Debug)]
-struct Verdict {
+struct Standing {
+    config: BackendConfig,
     health: Health,
+    suspicion: Suspicion,
     reason: String,
 }
 
@@ -32,6 +43,7 @@ pub(crate) struct Counters {
     pub(crate) open: AtomicU64,
     pub(crate) total: AtomicU64,
     pub(crate) connects_failed: AtomicU64,
+    pub(crate) unanswered: AtomicU64,
     pub(crate) bytes_to_backend: AtomicU64,
     pub(crate) bytes_to_client: AtomicU64,
 }
@@ -39,18 +51,22 @@ pub(crate) struct Counters {
 /// What `status` tells of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendStatus {
-    /// Name and address.
+    /// Name, address and what else was configured.
     pub backend: BackendConfig,
     /// Its checks say so.
     pub healthy: bool,
+    /// Something has spoken against it since its last good check: it is tried last.
+    pub suspect: bool,
     /// Why it is not healthy, in words; empty if it is.
     pub reason: String,
-    /// Connections open now.
+    /// Connections open now, with those being made.
     pub connections_open: u64,
     /// Connections ever made.
     pub connections_total: u64,
-    /// Connects that were refused or timed out.
+    /// Connects that were refused, timed out, or were overtaken by another backend's.
     pub connects_failed: u64,
+    /// Connections that it ended before it had answered anything.
+    pub connections_unanswered: u64,
     /// Bytes passed on to it.
     pub bytes_to_backend: u64,
     /// Bytes passed back from it.
@@ -60,40 +76,116 @@ pub struct BackendStatus {
 impl Backend {
     pub(crate) fn new(config: BackendConfig, health: &HealthConfig) -> Self {
         Self {
-            config,
-            verdict: Mutex::new(Verdict {
+            host: config.host.clone(),
+            address: config.address,
+            standing: Mutex::new(Standing {
+                config,
                 health: Health::new(health.rise, health.fall),
+                suspicion: Suspicion::default(),
                 reason: "not checked yet".to_owned(),
             }),
             cuts: watch::Sender::new(0),
+            doubt: Notify::new(),
+            connect_us: AtomicU32::new(0),
             counters: Counters::default(),
         }
     }
 
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
-        self.config.address
+        self.address
+    }
+
+    /// Whether it can become this without being another one.
+    pub(crate) fn is(&self, config: &BackendConfig) -> bool {
+        self.address == config.address && self.host == config.host
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
-        self.verdict().health.is_healthy()
+        self.standing().health.is_healthy()
     }
 
-    pub(crate) fn set_thresholds(&self, health: &HealthConfig) {
-        self.verdict()
-            .health
-            .set_thresholds(health.rise, health.fall);
+    pub(crate) fn configure(&self, config: &BackendConfig, health: &HealthConfig) {
+        let mut standing = self.standing();
+        standing.config = config.clone();
+        standing.health.set_thresholds(health.rise, health.fall);
+    }
+
+    /// As it is now, for a client that came by loopback or not.
+    pub(crate) fn candidate(&self, by_loopback: bool) -> Candidate {
+        let standing = self.standing();
+        Candidate {
+            address: self.address,
+            weight: standing.config.weight,
+            healthy: standing.health.is_healthy(),
+            suspect: standing.suspicion.stands(),
+            draining: standing.config.draining,
+            preferred: by_loopback && standing.config.local,
+            open: self.counters.open.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes the result of a check in; true if it turned the verdict.
     pub(crate) fn observe(&self, result: Result<(), String>) -> bool {
-        let mut verdict = self.verdict();
-        let turned = verdict.health.observe(result.is_ok());
-        verdict.reason = match result {
+        let mut standing = self.standing();
+        let turned = standing.health.observe(result.is_ok());
+        standing.suspicion.observe(if result.is_ok() {
+            Evidence::CheckPassed
+        } else {
+            Evidence::CheckFailed
+        });
+        standing.reason = match result {
             Err(reason) => reason,
-            Ok(()) if verdict.health.is_healthy() => String::new(),
+            Ok(()) if standing.health.is_healthy() => String::new(),
             Ok(()) => "answers again, not often enough yet".to_owned(),
         };
         turned
+    }
+
+    /// A connection got its first byte.
+    pub(crate) fn answered(&self) {
+        self.standing().suspicion.observe(Evidence::Answered);
+    }
+
+    /// A connection to it came to nothing: it is tried last from now on, and checked at once.
+    pub(crate) fn failed_to_connect(&self, why: &str) {
+        if self.standing().suspicion.observe(Evidence::ConnectFailed) {
+            tracing::info!(
+                host = self.host,
+                backend = %self.address,
+                why,
+                "a backend is tried last until it answers"
+            );
+        }
+        self.doubt();
+    }
+
+    /// Asks for a check at once.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Resolves when a check was asked for since the last time.
+    pub(crate) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// Learns how long a connect takes.
+    pub(crate) fn connected_after(&self, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+        let smoothed = match self.connect_us.load(Ordering::Relaxed) {
+            0 => took,
+            before => before - before / 8 + took / 8,
+        };
+        self.connect_us.store(smoothed, Ordering::Relaxed);
+    }
+
+    /// How long a connect usually takes; zero while that is not known.
+    pub(crate) fn usual_connect(&self) -> Duration {
+        Duration::from_micros(self.connect_us.load(Ordering::Relaxed).into())
     }
 
     /// Ends every connection that goes there.
@@ -108,24 +200,47 @@ impl Backend {
 
     pub(crate) fn status(&self) -> BackendStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let verdict = self.verdict();
+        let standing = self.standing();
         BackendStatus {
-            backend: self.config.clone(),
-            healthy: verdict.health.is_healthy(),
-            reason: if verdict.health.is_healthy() {
+            backend: standing.config.clone(),
+            healthy: standing.health.is_healthy(),
+            suspect: standing.suspicion.stands(),
+            reason: if standing.health.is_healthy() {
                 String::new()
             } else {
-                verdict.reason.clone()
+                standing.reason.clone()
             },
             connections_open: read(&self.counters.open),
             connections_total: read(&self.counters.total),
             connects_failed: read(&self.counters.connects_failed),
+            connections_unanswered: read(&self.counters.unanswered),
             bytes_to_backend: read(&self.counters.bytes_to_backend),
             bytes_to_client: read(&self.counters.bytes_to_client),
         }
     }
 
-    fn verdict(&self) -> MutexGuard<'_, Verdict> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a connection as open for as long as it lives, however it ends.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Backend>);
+
+impl Open {
+    pub(crate) fn count(backend: &Arc<Backend>) -> Self {
+        backend.counters.open.fetch_add(1, Ordering::Relaxed);
+        Self(backend.clone())
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.counters.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

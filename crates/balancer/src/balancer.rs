@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, BackendStatus};
 use crate::config::{BalancerConfig, Method};
-use crate::pick::{Candidate, pick};
+use crate::connection::Client;
+use crate::pick::{Candidate, Picker};
 use crate::task::BalancerTask;
 
 /// The handle; cheap to clone.
@@ -41,7 +42,6 @@ pub(crate) struct Shared {
     /// True while any backend is healthy.
     any_healthy: watch::Sender<bool>,
     current: Mutex<Current>,
-    cursor: AtomicUsize,
     problems: Mutex<BTreeMap<String, String>>,
     /// Per listening address, the count of times that its connections were ended.
     listener_cuts: Mutex<BTreeMap<IpAddr, watch::Sender<u64>>>,
@@ -50,7 +50,9 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Current {
     method: Method,
+    backends_speak_tls: bool,
     backends: Vec<Arc<Backend>>,
+    picker: Picker,
 }
 
 impl Balancer {
@@ -62,7 +64,6 @@ impl Balancer {
             connections: AtomicU64::new(0),
             any_healthy: watch::Sender::new(false),
             current: Mutex::default(),
-            cursor: AtomicUsize::new(0),
             problems: Mutex::default(),
             listener_cuts: Mutex::default(),
         });
@@ -122,11 +123,14 @@ impl Shared {
     /// Takes new backends over and gives those back that are gone.
     pub(crate) fn replace_backends(
         &self,
-        method: Method,
+        config: &BalancerConfig,
         backends: Vec<Arc<Backend>>,
     ) -> Vec<Arc<Backend>> {
         let mut current = self.current();
-        current.method = method;
+        current.method = config.method;
+        current.backends_speak_tls = config.health.scheme.is_tls();
+        let addresses: Vec<SocketAddr> = backends.iter().map(|new| new.address()).collect();
+        current.picker.retain(&addresses);
         let before = std::mem::replace(&mut current.backends, backends);
         before
             .into_iter()
@@ -134,21 +138,33 @@ impl Shared {
             .collect()
     }
 
-    /// The backends that the next connection tries, in order.
-    pub(crate) fn next_order(&self) -> Vec<Arc<Backend>> {
-        let cursor = self.cursor.fetch_add(1, Ordering::Relaxed);
-        let current = self.current();
-        let candidates: Vec<Candidate> = current
-            .backends
+    /// The backends that a client is to be connected to, in the order in which to try them, without those that
+    /// it has left already.
+    pub(crate) fn order(&self, client: &Client, left: &[SocketAddr]) -> Vec<Arc<Backend>> {
+        let by_loopback = client.listener.ip().is_loopback();
+        let mut current = self.current();
+        let Current {
+            method,
+            backends,
+            picker,
+            ..
+        } = &mut *current;
+        let candidates: Vec<Candidate> = backends
             .iter()
-            .map(|backend| Candidate {
-                healthy: backend.is_healthy(),
-            })
+            .map(|backend| backend.candidate(by_loopback))
             .collect();
-        pick(current.method, &candidates, cursor)
+        picker
+            .order(*method, &candidates, client.address.ip())
             .into_iter()
-            .map(|index| current.backends[index].clone())
+            .map(|index| &backends[index])
+            .filter(|backend| !left.contains(&backend.address()))
+            .cloned()
             .collect()
+    }
+
+    /// Whether what is no TLS is refused by every backend.
+    pub(crate) fn backends_speak_tls(&self) -> bool {
+        self.current().backends_speak_tls
     }
 
     /// To be called whenever a verdict turned or the backends changed.

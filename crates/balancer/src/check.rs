@@ -3,7 +3,6 @@
 //! nothing: thresholds are `health`'s.
 
 use std::future::pending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -12,6 +11,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
+use khactl_sys::clock::monotonic;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::backend::Backend;
 use crate::config::HealthConfig;
 
 /// Longest answer that is read; a healthy apiserver says `ok`.
@@ -27,7 +28,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The checks of one backend.
 pub(crate) struct Check {
-    address: SocketAddr,
+    backend: Arc<Backend>,
     health: HealthConfig,
     tls: Option<Arc<ClientConfig>>,
     kept: Option<Kept>,
@@ -41,12 +42,12 @@ struct Kept {
 
 impl Check {
     pub(crate) fn new(
-        address: SocketAddr,
+        backend: Arc<Backend>,
         health: HealthConfig,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
         Self {
-            address,
+            backend,
             health,
             tls,
             kept: None,
@@ -88,7 +89,7 @@ impl Check {
             None => self.connect().await?,
         };
         let request = Request::get(self.health.path.as_str())
-            .header(HOST, self.address.to_string())
+            .header(HOST, self.backend.address().to_string())
             .header(USER_AGENT, "khavip")
             .body(Empty::new())
             .map_err(|cause| format!("the request cannot be made: {cause}"))?;
@@ -110,16 +111,20 @@ impl Check {
     }
 
     async fn connect(&self) -> Result<Kept, String> {
-        let stream = TcpStream::connect(self.address)
+        let address = self.backend.address();
+        let began = monotonic();
+        let stream = TcpStream::connect(address)
             .await
             .map_err(|cause| format!("connecting failed: {cause}"))?;
+        self.backend
+            .connected_after(monotonic().saturating_sub(began));
         stream
             .set_nodelay(true)
             .map_err(|cause| format!("connecting failed: {cause}"))?;
         match &self.tls {
             None => handshake(stream).await,
             Some(tls) => {
-                let name = ServerName::IpAddress(self.address.ip().into());
+                let name = ServerName::IpAddress(address.ip().into());
                 let stream = TlsConnector::from(tls.clone())
                     .connect(name, stream)
                     .await

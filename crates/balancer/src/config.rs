@@ -23,15 +23,27 @@ pub enum Method {
     /// Each in turn.
     #[default]
     RoundRobin,
+    /// Each in turn, as often as its weight says, evenly mixed.
+    WeightedRoundRobin,
+    /// The one with the fewest open connections for its weight.
+    LeastConnections,
+    /// The same one for the same client, as long as it is there; more clients for a higher weight.
+    SourceHash,
 }
 
-/// One apiserver.
+/// One apiserver. Weight and the two flags may change without disturbing a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendConfig {
     /// The name of its host, for status and logs.
     pub host: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Its share beside the others'; none counts as 1. Round robin does not look at it.
+    pub weight: u8,
+    /// It runs on this host: preferred for clients that come by loopback.
+    pub local: bool,
+    /// It is about to be stopped: its connections go on, new ones go elsewhere while that is possible.
+    pub draining: bool,
 }
 
 /// How backends are judged: by a GET answered with 2xx within the timeout.
@@ -64,7 +76,7 @@ impl Default for HealthConfig {
     }
 }
 
-/// How a health request travels.
+/// How a health request travels, and with it what the backends speak.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheme {
     /// In the clear.
@@ -75,4 +87,11 @@ pub enum Scheme {
         /// through, so that clients judge the certificate themselves in any case.
         ca_pem: Vec<u8>,
     },
+}
+
+impl Scheme {
+    /// Whether the backends understand TLS alone.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Https { .. })
+    }
 }

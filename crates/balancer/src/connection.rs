@@ -1,115 +1,226 @@
-//! One client's connection, from the choice of its backend to its end. Passes bytes through and
-//! looks at none.
+//! One client's connection, from the choice of its backend to its end. Passes bytes through and keeps none that
+//! were answered.
 //!
 //! ```text
-//! accepted ─▶ connect (each backend in the picked order, 500 ms each) ─▶ copy ─▶ closed
-//!                 │ none answers                                          │ backend or listener cut
-//!                 └──────────────────────▶ reset ◀────────────────────────┘
+//! accepted ─▶ dial ─▶ opening ──first byte of the backend──▶ relay ─▶ closed
+//!              │ ▲       │ ended unanswered, and what the client       │ backend or listener cut
+//!              │ └───────┘ said may be repeated: the next backend      │
+//!              └─nobody answers──▶ reset ◀─────────────────────────────┘
 //! ```
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional_with_sizes;
+use khactl_sys::clock::monotonic;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use crate::backend::Backend;
-use crate::counted::Counted;
-use crate::listener::tune;
+use crate::balancer::Shared;
+use crate::dial::{Link, dial};
+use crate::relay::relay;
+use crate::said::Said;
 
-/// How long a connect may take before the next backend is tried: three times the first
-/// retransmission would be 3 s, far too long; on one network a live host answers within 1 ms.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// A client that has said something and hears nothing for so long casts doubt on its backend, which is checked at
+/// once; a handshake takes milliseconds.
+const SLOW: Duration = Duration::from_millis(250);
 
-/// Bytes buffered per direction.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// How long after the connection was made its loss is its backend's end rather than an answer to its silence:
+/// a server ends clients that say nothing, but not so soon.
+const UNANSWERED_MAX: Duration = Duration::from_secs(3);
 
-/// Serves one client until either side is done. `order` is what `pick` chose; `listener_cut`
-/// changes when all clients of the listener are to go.
-pub(crate) async fn serve(
-    client: TcpStream,
-    order: Vec<Arc<Backend>>,
+/// Bytes asked for at a time while the connection opens: a greeting takes less.
+const GREETING_BYTES: usize = 2048;
+
+/// A client that was accepted.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    /// Its own address.
+    pub(crate) address: SocketAddr,
+    /// The listener that it came by, as configured.
+    pub(crate) listener: SocketAddr,
+}
+
+/// How the opening of a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Opened {
+    /// From now on bytes only pass.
+    Passing,
+    /// The backend ended it, or was to be left, before it said anything.
+    Lost,
+    /// The client's address leaves this host.
+    Cut,
+}
+
+/// Serves one client until either side is done.
+pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
+    let mut listener_cut = shared.watch_listener(client.listener);
+    let mut said = Said::default();
+    let mut left: Vec<SocketAddr> = Vec::new();
+    loop {
+        let order = shared.order(&client, &left);
+        let link = tokio::select! {
+            link = dial(&order) => link,
+            _ = listener_cut.changed() => None,
+        };
+        let Some(mut link) = link else {
+            reset(&client.stream);
+            return;
+        };
+        drop(order);
+        let began = monotonic();
+        match open(&client.stream, &mut link, &mut said, &mut listener_cut).await {
+            Opened::Passing => {
+                pass(client.stream, link, said, listener_cut).await;
+                return;
+            }
+            Opened::Cut => {
+                reset(&client.stream);
+                reset(&link.stream);
+                return;
+            }
+            Opened::Lost => {
+                let backend = link.open.backend();
+                backend.counters.unanswered.fetch_add(1, Ordering::Relaxed);
+                // Both sockets close on return: the client learns of it as if it were connected itself.
+                if monotonic().saturating_sub(began) >= UNANSWERED_MAX {
+                    return;
+                }
+                backend.failed_to_connect("a connection to it ended unanswered");
+                if !said.may_be_repeated(shared.backends_speak_tls()) {
+                    return;
+                }
+                left.push(backend.address());
+                said.passed = 0;
+            }
+        }
+    }
+}
+
+/// Until the backend has said something, or the client so much that it is not kept.
+async fn open(
+    client: &TcpStream,
+    link: &mut Link,
+    said: &mut Said,
+    listener_cut: &mut watch::Receiver<u64>,
+) -> Opened {
+    let (stream, cut, backend) = (&link.stream, &mut link.cut, link.open.backend());
+    let mut slow = pin!(sleep(SLOW));
+    let mut doubted = false;
+    let mut first = [0; 1];
+    loop {
+        let asked = said.passed > 0;
+        tokio::select! {
+            biased;
+            answer = stream.peek(&mut first) => match answer {
+                Ok(0) | Err(_) => return Opened::Lost,
+                Ok(_) => {
+                    backend.answered();
+                    return Opened::Passing;
+                }
+            },
+            _ = cut.changed() => {
+                reset(stream);
+                return Opened::Lost;
+            }
+            _ = listener_cut.changed() => return Opened::Cut,
+            step = advance(client, stream, said) => match step {
+                Step::Heard if said.room() == 0 => return Opened::Passing,
+                Step::Heard => {}
+                Step::Passed => slow.set(sleep(SLOW)),
+                Step::ClientDone => return Opened::Passing,
+                Step::BackendGone => return Opened::Lost,
+            },
+            () = &mut slow, if asked && !doubted => {
+                doubted = true;
+                backend.doubt();
+            }
+        }
+    }
+}
+
+/// What came of one step of the client's first words on their way.
+enum Step {
+    Heard,
+    Passed,
+    /// It will say no more.
+    ClientDone,
+    BackendGone,
+}
+
+/// Passes on what the client said, or else hears more of it; cancelled, it has done nothing.
+async fn advance(client: &TcpStream, backend: &TcpStream, said: &mut Said) -> Step {
+    if said.rest().is_empty() {
+        return match hear(client, said).await {
+            Ok(0) | Err(_) => Step::ClientDone,
+            Ok(_) => Step::Heard,
+        };
+    }
+    match pass_rest(backend, said).await {
+        Ok(()) => Step::Passed,
+        Err(_) => Step::BackendGone,
+    }
+}
+
+async fn pass_rest(backend: &TcpStream, said: &mut Said) -> io::Result<()> {
+    loop {
+        match backend.try_write(said.rest()) {
+            Ok(written) => {
+                said.passed += written;
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => backend.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn hear(client: &TcpStream, said: &mut Said) -> io::Result<usize> {
+    loop {
+        client.readable().await?;
+        let room = said.room().min(GREETING_BYTES);
+        said.bytes.reserve_exact(room);
+        match client.try_read_buf(&mut said.bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            heard => return heard,
+        }
+    }
+}
+
+/// From the backend's first byte to the end.
+async fn pass(
+    mut client: TcpStream,
+    mut link: Link,
+    mut said: Said,
     mut listener_cut: watch::Receiver<u64>,
 ) {
-    if tune(&client).is_err() {
-        // Gone already.
-        return;
-    }
-    let connected = tokio::select! {
-        connected = connect(&order) => connected,
-        _ = listener_cut.changed() => None,
-    };
-    let Some((backend, stream, mut backend_cut)) = connected else {
-        reset(&client);
-        return;
-    };
-    let _open = Open::count(&backend);
-    let mut client = client;
-    let mut server = Counted {
-        stream,
-        backend: &backend,
-    };
+    let counters = &link.open.backend().counters;
+    counters
+        .bytes_to_backend
+        .fetch_add(said.passed as u64, Ordering::Relaxed);
+    let rest = said.bytes.split_off(said.passed);
+    drop(said);
     tokio::select! {
         // However it ended, both sockets close when they go out of scope here.
-        _ended = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER_BYTES, BUFFER_BYTES) => {}
-        _ = backend_cut.changed() => {
+        _ended = relay(&mut client, &mut link.stream, rest, counters) => {}
+        _ = link.cut.changed() => {
             reset(&client);
-            reset(&server.stream);
+            reset(&link.stream);
         }
         _ = listener_cut.changed() => {
             reset(&client);
-            reset(&server.stream);
+            reset(&link.stream);
         }
     }
-}
-
-async fn connect(
-    order: &[Arc<Backend>],
-) -> Option<(Arc<Backend>, TcpStream, watch::Receiver<u64>)> {
-    for backend in order {
-        // Watched from before the connect: a verdict that turns meanwhile is not missed.
-        let cut = backend.watch_cuts();
-        let attempt = timeout(CONNECT_TIMEOUT, connect_one(backend.address())).await;
-        if let Ok(Ok(stream)) = attempt {
-            return Some((backend.clone(), stream, cut));
-        }
-        backend
-            .counters
-            .connects_failed
-            .fetch_add(1, Ordering::Relaxed);
-    }
-    None
-}
-
-async fn connect_one(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    tune(&stream)?;
-    Ok(stream)
 }
 
 /// Makes the close that follows a reset, so that the peer learns at once.
 fn reset(stream: &TcpStream) {
     // Fails only if the socket is dead already.
     let _dead = stream.set_zero_linger();
-}
-
-/// Counts a connection as open for as long as it lives, however it ends.
-struct Open<'a>(&'a AtomicU64);
-
-impl<'a> Open<'a> {
-    fn count(backend: &'a Backend) -> Self {
-        backend.counters.total.fetch_add(1, Ordering::Relaxed);
-        backend.counters.open.fetch_add(1, Ordering::Relaxed);
-        Self(&backend.counters.open)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -17,7 +16,7 @@ use crate::backend::Backend;
 use crate::balancer::Shared;
 use crate::check::Check;
 use crate::config::{BalancerConfig, HealthConfig, Scheme};
-use crate::connection;
+use crate::connection::{self, Client};
 use crate::error::BalancerError;
 use crate::listener::listen;
 use crate::tls::client_config;
@@ -28,9 +27,6 @@ const CONNECTIONS_MAX: usize = 8192;
 
 /// A listener that cannot be opened, or cannot accept for want of descriptors, tries again after this.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What the listeners hand over.
-type Accepted = (TcpStream, SocketAddr);
 
 /// The work of a [`Balancer`](crate::Balancer); to be run on one runtime, once.
 #[derive(Debug)]
@@ -56,7 +52,7 @@ impl BalancerTask {
     pub async fn run(self) {
         let mut config = self.shared.config.subscribe();
         let mut stop = self.shared.stop.subscribe();
-        let (accepted_tx, mut accepted) = mpsc::channel::<Accepted>(64);
+        let (accepted_tx, mut accepted) = mpsc::channel::<Client>(64);
         let mut running = Running {
             listeners: BTreeMap::new(),
             checks: JoinSet::new(),
@@ -75,18 +71,16 @@ impl BalancerTask {
                     let wanted = config.borrow_and_update().clone();
                     self.reconcile(&wanted, &mut running, &accepted_tx);
                 }
-                Some((client, listener)) = accepted.recv(),
-                    if running.connections.len() < CONNECTIONS_MAX =>
-                {
-                    self.start_connection(client, listener, &mut running.connections);
+                Some(client) = accepted.recv(), if running.connections.len() < CONNECTIONS_MAX => {
+                    self.start_connection(client, &mut running.connections);
                 }
                 Some(_ended) = running.connections.join_next() => self.count(&running),
             }
         };
         running.listeners.clear();
         drop(accepted_tx);
-        while let Ok((client, listener)) = accepted.try_recv() {
-            self.start_connection(client, listener, &mut running.connections);
+        while let Ok(client) = accepted.try_recv() {
+            self.start_connection(client, &mut running.connections);
         }
         let all_ended = async { while running.connections.join_next().await.is_some() {} };
         if timeout(grace, all_ended).await.is_err() {
@@ -102,15 +96,8 @@ impl BalancerTask {
         self.shared.connections.store(open, Ordering::Relaxed);
     }
 
-    fn start_connection(
-        &self,
-        client: TcpStream,
-        listener: SocketAddr,
-        connections: &mut JoinSet<()>,
-    ) {
-        let order = self.shared.next_order();
-        let cut = self.shared.watch_listener(listener);
-        connections.spawn(connection::serve(client, order, cut));
+    fn start_connection(&self, client: Client, connections: &mut JoinSet<()>) {
+        connections.spawn(connection::serve(self.shared.clone(), client));
         let open = connections.len() as u64;
         self.shared.connections.store(open, Ordering::Relaxed);
     }
@@ -119,7 +106,7 @@ impl BalancerTask {
         &self,
         wanted: &BalancerConfig,
         running: &mut Running,
-        accepted: &mpsc::Sender<Accepted>,
+        accepted: &mpsc::Sender<Client>,
     ) {
         running.listeners.retain(|address, _| {
             let stays = wanted.listeners.contains(address);
@@ -151,14 +138,14 @@ impl BalancerTask {
         let present = self.shared.backends();
         let mut backends: Vec<Arc<Backend>> = Vec::with_capacity(wanted.backends.len());
         for config in &wanted.backends {
-            let stays = present.iter().find(|backend| backend.config == *config);
+            let stays = present.iter().find(|backend| backend.is(config));
             let backend = stays
                 .cloned()
                 .unwrap_or_else(|| Arc::new(Backend::new(config.clone(), &wanted.health)));
-            backend.set_thresholds(&wanted.health);
+            backend.configure(config, &wanted.health);
             backends.push(backend);
         }
-        for gone in self.shared.replace_backends(wanted.method, backends) {
+        for gone in self.shared.replace_backends(wanted, backends) {
             gone.cut();
         }
     }
@@ -180,7 +167,7 @@ impl BalancerTask {
             }
         };
         for backend in self.shared.backends() {
-            let check = Check::new(backend.address(), health.clone(), tls.clone());
+            let check = Check::new(backend.clone(), health.clone(), tls.clone());
             checks.spawn(watch_backend(
                 self.shared.clone(),
                 backend,
@@ -204,7 +191,7 @@ fn tls_of(health: &HealthConfig) -> Result<Option<Arc<ClientConfig>>, BalancerEr
 }
 
 /// Listens and hands clients over until it is aborted.
-async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender<Accepted>) {
+async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender<Client>) {
     let subject = format!("listener {address}");
     let listener = loop {
         match listen(address) {
@@ -221,8 +208,13 @@ async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender
     shared.set_problem(&subject, None);
     loop {
         match listener.accept().await {
-            Ok((client, _peer)) => {
-                if accepted.send((client, address)).await.is_err() {
+            Ok((stream, peer)) => {
+                let client = Client {
+                    stream,
+                    address: peer,
+                    listener: address,
+                };
+                if accepted.send(client).await.is_err() {
                     return;
                 }
             }
@@ -236,8 +228,9 @@ async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender
     }
 }
 
-/// Checks one backend every period, and at once when the kept connection breaks (at most once
-/// per period, since a server may well close after each answer).
+/// Checks one backend every period, and at once when the kept connection breaks or a client's connection casts
+/// doubt on it (at most once per period: a server may well close after each answer, and a doubt that stays is no
+/// news).
 async fn watch_backend(
     shared: Arc<Shared>,
     backend: Arc<Backend>,
@@ -255,6 +248,7 @@ async fn watch_backend(
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = check.closed() => early = true,
+                () = backend.doubted() => early = true,
             }
         }
         let result = check.ask().await;
@@ -262,7 +256,7 @@ async fn watch_backend(
         if backend.observe(result) {
             let healthy = backend.is_healthy();
             tracing::info!(
-                host = backend.config.host,
+                host = backend.host(),
                 backend = %backend.address(),
                 healthy,
                 reason,

@@ -208,6 +208,9 @@ fn balancer_config(fed: &v1::VipBalancer, vips: &[Vip]) -> Result<BalancerConfig
         backends.push(BackendConfig {
             host: host("balancer.backends", &backend.host)?,
             address,
+            weight: 1,
+            local: false,
+            draining: false,
         });
     }
     Ok(BalancerConfig {

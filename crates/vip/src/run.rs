@@ -12,7 +12,7 @@ use std::time::Duration;
 use khactl_balancer::{Balancer, BalancerTask};
 use khactl_proto::v1::vip_server::VipServer;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, nice, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -25,6 +25,10 @@ use crate::service::Service;
 /// How long connections may go on after SIGTERM. Watches never end by themselves, so this only
 /// has to let short requests finish.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Of the balancer's thread: it works for microseconds at a time, and a client waits for each of them, also while
+/// a control plane starts on the same cores.
+const NICE: i32 = -10;
 
 /// A feed is a few KiB, most of it the authorities.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -176,7 +180,12 @@ fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
         .map_err(failed)?;
     std::thread::Builder::new()
         .name("balancer".to_owned())
-        .spawn(move || runtime.block_on(work.run()))
+        .spawn(move || {
+            if let Err(error) = nice(NICE) {
+                tracing::warn!(%error, "clients may wait while other programs are busy");
+            }
+            runtime.block_on(work.run());
+        })
         .map_err(failed)
 }
 

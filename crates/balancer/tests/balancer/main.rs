@@ -1,5 +1,7 @@
 //! The balancer between real sockets on loopback.
 
+mod authority;
 mod balancing;
+mod failing;
 mod server;
 mod tls_health;

@@ -67,6 +67,9 @@ impl Server {
         BackendConfig {
             host: host.to_owned(),
             address: self.address,
+            weight: 1,
+            local: false,
+            draining: false,
         }
     }
 
@@ -86,6 +89,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let answer: Vec<u8> = match &buffer[..read] {
             b"" => break,
             b"who\n" => name.into(),
+            b"die\n" => return,
             get if get.starts_with(b"GET /readyz ") => {
                 let status = if ready.load(Ordering::SeqCst) {
                     "200 OK"
