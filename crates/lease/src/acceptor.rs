@@ -62,7 +62,7 @@ impl Acceptor {
         }
     }
 
-    /// A2, A3, A5.
+    /// A2, A3, A5. `fitness` is said along: this host's own.
     pub(crate) fn propose(
         &mut self,
         now: u64,
@@ -70,6 +70,7 @@ impl Acceptor {
         seq: u64,
         epoch: u64,
         lease: u64,
+        fitness: u8,
     ) -> Message {
         if let Some(reason) = self.refusal(now, ballot, epoch) {
             return self.nack(now, ballot, seq, reason);
@@ -86,7 +87,11 @@ impl Acceptor {
             _ => asked,
         };
         self.lock = Some(Lock { ballot, expiry });
-        Message::Accepted { ballot, seq }
+        Message::Accepted {
+            ballot,
+            seq,
+            fitness,
+        }
     }
 
     /// The answer to a query. Changes nothing.
@@ -188,13 +193,16 @@ mod tests {
     #[test]
     fn a3_an_unexpired_lock_of_another_host_refuses_prepare_and_propose() {
         let mut acceptor = acceptor();
-        assert_eq!(reason(acceptor.propose(100, ballot(1, 1), 1, 1, 50)), None);
+        assert_eq!(
+            reason(acceptor.propose(100, ballot(1, 1), 1, 1, 50, 255)),
+            None
+        );
         assert_eq!(
             reason(acceptor.prepare(149, ballot(9, 2), 1)),
             Some(NackReason::Leased)
         );
         assert_eq!(
-            reason(acceptor.propose(149, ballot(9, 2), 1, 1, 50)),
+            reason(acceptor.propose(149, ballot(9, 2), 1, 1, 50, 255)),
             Some(NackReason::Leased)
         );
         assert_eq!(reason(acceptor.prepare(149, ballot(9, 1), 1)), None);
@@ -223,7 +231,7 @@ mod tests {
             Some(NackReason::Ballot)
         );
         assert_eq!(
-            reason(acceptor.propose(1, ballot(4, 2), 1, 1, 50)),
+            reason(acceptor.propose(1, ballot(4, 2), 1, 1, 50, 255)),
             Some(NackReason::Ballot)
         );
     }
@@ -231,25 +239,28 @@ mod tests {
     #[test]
     fn a5_an_expiry_never_shrinks_and_no_lease_is_longer_than_t_max() {
         let mut acceptor = acceptor();
-        acceptor.propose(100, ballot(1, 1), 1, 1, 50);
-        acceptor.propose(110, ballot(1, 1), 2, 1, 10);
+        acceptor.propose(100, ballot(1, 1), 1, 1, 50, 255);
+        acceptor.propose(110, ballot(1, 1), 2, 1, 10, 255);
         assert_eq!(acceptor.lock.map(|lock| lock.expiry), Some(150));
-        assert!(reason(acceptor.propose(110, ballot(1, 1), 3, 1, T_MAX + 1)).is_some());
+        assert!(reason(acceptor.propose(110, ballot(1, 1), 3, 1, T_MAX + 1, 255)).is_some());
     }
 
     #[test]
     fn a6_a_release_clears_exactly_its_own_ballot_and_raises_the_floor() {
         let mut acceptor = acceptor();
-        acceptor.propose(100, ballot(3, 1), 1, 1, 50);
+        acceptor.propose(100, ballot(3, 1), 1, 1, 50, 255);
         assert!(!acceptor.release(ballot(2, 1)));
         assert!(acceptor.lock.is_some());
         assert!(acceptor.release(ballot(3, 1)));
         assert_eq!(acceptor.lock, None);
         assert_eq!(
-            reason(acceptor.propose(101, ballot(3, 1), 2, 1, 50)),
+            reason(acceptor.propose(101, ballot(3, 1), 2, 1, 50, 255)),
             Some(NackReason::Ballot)
         );
-        assert_eq!(reason(acceptor.propose(101, ballot(4, 1), 3, 1, 50)), None);
+        assert_eq!(
+            reason(acceptor.propose(101, ballot(4, 1), 3, 1, 50, 255)),
+            None
+        );
     }
 
     #[test]

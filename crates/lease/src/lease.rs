@@ -50,7 +50,7 @@ pub enum Input {
     },
     /// Give the lease away (P9). Nothing happens unless this host holds it or is about to.
     HandOver {
-        /// Who may take it at once; the others wait a little.
+        /// Who may take it at once; the others wait a little. `None`: the fittest of those that this holder hears.
         successor: Option<u64>,
     },
     /// `CLOCK_BOOTTIME` jumped against `CLOCK_MONOTONIC`: the machine was suspended (P7). How long it slept may be known
@@ -308,7 +308,9 @@ fn received(
         } if own(ballot) => {
             proposer.learn(ballot);
             if step.acceptor.answers(now) {
-                let answer = step.acceptor.propose(now, ballot, seq, epoch, lease);
+                let answer =
+                    step.acceptor
+                        .propose(now, ballot, seq, epoch, lease, proposer.fitness());
                 step.effects.answer(answer);
             }
         }

@@ -26,6 +26,7 @@
 mod acceptor;
 mod answers;
 mod ballot;
+mod candidates;
 mod checksum;
 mod configuration;
 mod effects;

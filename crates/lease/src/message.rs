@@ -47,6 +47,9 @@ pub enum Message {
         ballot: Ballot,
         /// Echo of the propose.
         seq: u64,
+        /// How well this host itself could serve: 0 not at all, 255 without a handicap. A holder that hands over names
+        /// the fittest (P9).
+        fitness: u8,
     },
     /// "No."
     Nack {

@@ -8,6 +8,7 @@ mod ending;
 
 use crate::acceptor::Acceptor;
 use crate::answers::Answers;
+use crate::candidates::Candidates;
 use crate::effects::Effects;
 use crate::random::Random;
 use crate::round_trip::RoundTrips;
@@ -89,6 +90,7 @@ pub(crate) struct Proposer {
     next_announce: u64,
     random: Random,
     round_trips: RoundTrips,
+    candidates: Candidates,
     rules: Rules,
 }
 
@@ -121,6 +123,7 @@ impl Proposer {
             next_announce: 0,
             random: Random::new(seed),
             round_trips: RoundTrips::default(),
+            candidates: Candidates::default(),
             rules,
         }
     }
@@ -168,6 +171,15 @@ impl Proposer {
         (self.fit, self.handicap) = (fit, handicap);
     }
 
+    /// How well this host can serve, as others are told: 0 not at all.
+    pub(crate) fn fitness(&self) -> u8 {
+        if self.fit {
+            u8::MAX - self.handicap.min(u8::MAX - 1)
+        } else {
+            0
+        }
+    }
+
     /// P6. The epoch is newer than the present one, or the same with the same voters.
     pub(crate) fn feed(
         &mut self,
@@ -184,6 +196,7 @@ impl Proposer {
         self.timing = Some(timing);
         if changed {
             self.round_trips.keep(&configuration);
+            self.candidates.keep(&configuration);
             self.next_survey = step.now;
             self.next_renew = step.now;
             self.redraw();

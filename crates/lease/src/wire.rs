@@ -1,7 +1,7 @@
 //! The datagram: 168 bytes, whatever the message, so that nothing has a length to lie about.
 //!
 //! ```text
-//!   0 version  1 kind  2 reason  3 zero   4 cluster(16)   20 sender   28 incarnation   36 counter
+//!   0 version  1 kind  2 reason  3 fitness   4 cluster(16)   20 sender   28 incarnation   36 counter
 //!  44 ballot(24: round, host, incarnation)   68 seq   76 epoch or fence   84 lease or left   92 holder or successor
 //! 100 promised(24)   124 zero(12)   136 HMAC-SHA256 over bytes 0..136
 //! ```
@@ -111,7 +111,12 @@ pub fn encode(datagram: &Datagram) -> [u8; DATAGRAM_LEN] {
             put(b, 84, lease);
             3
         }
-        Message::Accepted { ballot, seq } => {
+        Message::Accepted {
+            ballot,
+            seq,
+            fitness,
+        } => {
+            b[3] = fitness;
             put_ballot(b, 44, ballot);
             put(b, 68, seq);
             4
@@ -186,7 +191,11 @@ pub fn decode(bytes: &[u8]) -> Result<Datagram, WireError> {
             epoch,
             lease: time,
         },
-        4 => Message::Accepted { ballot, seq },
+        4 => Message::Accepted {
+            ballot,
+            seq,
+            fitness: bytes[3],
+        },
         5 => {
             let reason = match bytes[2] {
                 1 => NackReason::Leased,
@@ -297,7 +306,11 @@ mod tests {
                     epoch,
                     lease,
                 },
-                3 => Message::Accepted { ballot, seq },
+                3 => Message::Accepted {
+                    ballot,
+                    seq,
+                    fitness: u8::try_from(lease % 256).unwrap_or(0),
+                },
                 4 => Message::Nack {
                     ballot,
                     seq,

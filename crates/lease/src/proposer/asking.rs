@@ -24,7 +24,14 @@ impl Proposer {
                     self.propose(step);
                 }
             }
-            Message::Accepted { ballot, seq } => self.accepted(step, from, ballot, seq),
+            Message::Accepted {
+                ballot,
+                seq,
+                fitness,
+            } => {
+                self.candidates.heard(from, step.now, fitness);
+                self.accepted(step, from, ballot, seq);
+            }
             Message::Nack {
                 ballot,
                 reason,
@@ -226,7 +233,10 @@ impl Proposer {
         );
         if self.answers_itself(step) {
             step.effects.record();
-            let own = step.acceptor.propose(step.now, ballot, seq, epoch, lease);
+            let fitness = self.fitness();
+            let own = step
+                .acceptor
+                .propose(step.now, ballot, seq, epoch, lease, fitness);
             self.answered(step, self.host, own);
         }
     }

@@ -11,12 +11,15 @@ impl Proposer {
         }
     }
 
-    /// P9: close, remove, record, release; `Effects` keeps that order.
+    /// P9: close, remove, record, release; `Effects` keeps that order. Nobody named: the fittest of those that answered
+    /// the latest propose, or the one before while an answer to the latest may be under way. Without a name those who
+    /// come next in rank would duel for it on a slow machine.
     pub(crate) fn hand_over(&mut self, step: &mut Step<'_>, successor: Option<u64>) {
         match self.phase {
             Phase::Idle => return,
             Phase::Hold => {
                 step.effects.close();
+                let successor = successor.or_else(|| self.successor(step.now));
                 self.release(step, self.ballot, successor.unwrap_or(0));
             }
             Phase::Probe(_) | Phase::Prepare(_) | Phase::Propose(_) => self.abandon(step),
@@ -24,6 +27,13 @@ impl Proposer {
         self.phase = Phase::Idle;
         self.query_first = true;
         self.next_try = step.now + self.lease();
+    }
+
+    fn successor(&self, now: u64) -> Option<u64> {
+        let timing = self.timing?;
+        let heartbeat = timing.renew() + timing.limit(self.round_trip());
+        let since = now.saturating_sub(heartbeat);
+        self.candidates.best(&self.configuration, self.host, since)
     }
 
     /// A release arrived: P9 for the others.

@@ -4,7 +4,7 @@ use super::table::{T, Table, feed};
 use crate::random::Random;
 use crate::rules::{Rule, Rules};
 use crate::timing::MS;
-use crate::{Configuration, Input, Member};
+use crate::{Configuration, Effect, Input, Member, Message};
 
 fn fit(fit: bool, handicap: u8) -> Input {
     Input::Fit { fit, handicap }
@@ -52,6 +52,60 @@ fn fitness_that_comes_and_goes_for_minutes_moves_nothing() {
         assert_eq!(table.holder(), Some(1));
     }
     assert_eq!(table.ballot_of(1), ballot, "held all the while");
+}
+
+/// Whom host 1 names in its release when nobody tells it whom.
+fn named(table: &mut Table) -> u64 {
+    let start = table.now;
+    table.step(1, Input::HandOver { successor: None });
+    let mut asked = table.asked_since(1, start).into_iter();
+    let name = asked.find_map(|effect| match effect {
+        Effect::Send {
+            message: Message::Release { successor, .. },
+            ..
+        } => Some(successor),
+        _ => None,
+    });
+    name.expect("released")
+}
+
+#[test]
+fn p9_a_holder_that_is_not_told_whom_names_the_fittest_that_answers_and_it_takes_over_at_once() {
+    let mut table = Table::with_a_holder();
+    table.run(T);
+    assert_eq!(named(&mut table), 2, "of equals the first in rank");
+    let (holder, took) = table.takeover_from(1);
+    assert_eq!(holder, 2);
+    assert!(took <= 2 * MS, "{took} ns");
+
+    let mut table = Table::with_a_holder();
+    table.step(2, fit(true, 1));
+    table.run(T);
+    assert_eq!(named(&mut table), 3, "the fitter");
+    let (holder, took) = table.takeover_from(1);
+    assert_eq!(holder, 3);
+    assert!(took <= 2 * MS, "{took} ns");
+}
+
+#[test]
+fn p9_nobody_is_named_who_cannot_serve_or_has_not_answered_of_late() {
+    let mut table = Table::with_a_holder();
+    table.step(2, fit(false, 0));
+    table.run(T);
+    assert_eq!(named(&mut table), 3, "the other cannot serve");
+
+    let mut table = Table::with_a_holder();
+    table.run(T);
+    table.seat(2).lease = None;
+    table.run(T / 2);
+    assert_eq!(named(&mut table), 3, "the other is gone");
+
+    let mut table = Table::with_a_holder();
+    for id in 2..=3 {
+        table.step(id, fit(false, 0));
+    }
+    table.run(T);
+    assert_eq!(named(&mut table), 0, "nobody can serve");
 }
 
 #[test]

@@ -61,7 +61,11 @@ fn said(message: &Message) -> String {
         Message::Propose {
             ballot, seq, epoch, ..
         } => format!("propose {ballot} seq {seq} epoch {epoch}"),
-        Message::Accepted { ballot, seq } => format!("accepted {ballot} seq {seq}"),
+        Message::Accepted {
+            ballot,
+            seq,
+            fitness,
+        } => format!("accepted {ballot} seq {seq} fitness {fitness}"),
         Message::Nack {
             ballot,
             reason,

@@ -181,6 +181,7 @@ mod tests {
         Message::Accepted {
             ballot: Ballot::NONE,
             seq,
+            fitness: 255,
         }
     }
 
