@@ -69,6 +69,17 @@ impl Carrier {
                 .stop(name, Duration::from_millis(grace_ms))
                 .await
                 .map_err(|error| host_refused("stop a component", &error)),
+            Effect::EndHung {
+                name,
+                pid,
+                grace_ms,
+                why,
+            } => self
+                .agent
+                .processes
+                .end_hung(name, pid, Duration::from_millis(grace_ms), &why)
+                .await
+                .map_err(|error| host_refused("end a component that hangs", &error)),
             Effect::Propose(command) => {
                 let actor = format!("host:{}", self.node.member.host_name);
                 self.node.propose(&actor, command).await.map(drop)

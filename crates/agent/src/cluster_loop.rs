@@ -255,6 +255,7 @@ impl ClusterLoop {
             | Effect::IssueCertificate { .. }
             | Effect::EnsureProcess(_)
             | Effect::StopProcess { .. }
+            | Effect::EndHung { .. }
             | Effect::FeedVip(_) => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
 use khactl_model::status::Problem;
 use khactl_pki::{LeafFacts, LeafKind};
 use khactl_plan::effect::Effect;
-use khactl_plan::{Cx, HostPlan, Paths, plan_host};
+use khactl_plan::{Cx, HostPlan, Paths, crash_of, plan_host};
 use khactl_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::carry::Carrier;
 use crate::current_spec::CurrentSpec;
 use crate::node::{HostView, Node};
 use crate::observe::{Looked, Observer};
+use crate::prober::Prober;
 use crate::time;
 use crate::vip_loop;
 
@@ -49,6 +50,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
         node: Arc::clone(node),
         carrier: Carrier::new(Arc::clone(agent), Arc::clone(node)),
         observer: Observer::default(),
+        prober: Prober::spawn(&agent.tasks),
         paths: paths(agent),
         spec: CurrentSpec::default(),
         jitter,
@@ -79,6 +81,7 @@ struct HostLoop {
     node: Arc<Node>,
     carrier: Carrier,
     observer: Observer,
+    prober: Prober,
     paths: Paths,
     /// The spec in force, parsed once per revision.
     spec: CurrentSpec,
@@ -106,6 +109,7 @@ impl HostLoop {
                 tokio::select! {
                     () = self.node.changed.notified() => {}
                     _ = processes.changed() => {}
+                    () = self.prober.changed() => {}
                 }
             })
             .await;
@@ -115,6 +119,7 @@ impl HostLoop {
     /// One look, plan and its effects. Returns how long it may rest.
     async fn turn(&mut self) -> Duration {
         if self.node.standing.removed().is_some() {
+            self.prober.rest();
             self.publish(HostView::default());
             return SETTLED;
         }
@@ -132,7 +137,10 @@ impl HostLoop {
             paths: &self.paths,
             vip: self.node.vip_view.borrow().clone(),
         };
-        let facts = self.observer.look(&self.agent, &looked).await;
+        let facts = self
+            .observer
+            .look(&self.agent, &self.prober, &looked)
+            .await;
         let now_ms = time::boot_ms();
         let plan = plan_host(&Cx {
             spec: &spec,
@@ -292,6 +300,7 @@ fn report(host_id: u64, facts: &Facts, plan: &HostPlan, failures: &[Problem]) ->
                 detail: status.why().to_owned(),
                 pid: process.filter(|p| p.running).map(|p| p.pid),
                 quick_exits: process.map_or(0, |p| p.quick_exits),
+                crash: crash_of(facts, component),
             })
         })
         .collect();

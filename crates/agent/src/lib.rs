@@ -25,6 +25,7 @@ pub mod operation;
 pub mod overview;
 pub mod placement_loop;
 pub mod preflight;
+pub mod prober;
 pub mod refused;
 pub mod reports;
 pub mod service;

@@ -1,28 +1,24 @@
-//! Looks at this host: files, leaves, processes, probes. It judges nothing.
+//! Looks at this host: files, leaves, processes, what their probes came to. It judges nothing.
 
-use khactl_host::probe::{Probe, Readiness};
-use khactl_host::tls::{Alpn, TlsMaterial};
+use khactl_host::logs;
 use khactl_model::component::ComponentName;
-use khactl_model::facts::{Facts, FileFact, LeafFact, ProbeFact};
+use khactl_model::facts::{Facts, FileFact, LeafFact, ProcessFact};
 use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
 use khactl_pki::LeafFacts;
 use khactl_plan::{LeafPlace, Paths, Watched, watched};
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::time;
+use crate::prober::Prober;
 use crate::vip_loop::VipView;
 
-/// A component that does not answer within this time is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a good probe counts: a settled control plane is asked this often.
-const PROBE_PERIOD_MS: u64 = 2_000;
+/// So many lines of a log are told when its component ended.
+const LAST_LINES: usize = 20;
+/// Every host's report holds them, and the status of all.
+const LAST_LINE_CHARS_MAX: usize = 400;
 
 /// What decides whether a file has changed since it was read.
 type Stamp = (u64, i64, i64, u64, u32, u32);
@@ -33,8 +29,8 @@ pub struct Observer {
     files: HashMap<String, (Stamp, FileFact)>,
     leaves: HashMap<String, (Stamp, LeafFact)>,
     users: HashMap<u32, String>,
-    probes: HashMap<ComponentName, (u64, ProbeFact)>,
-    kubernetes_ca: Option<(String, Arc<rustls::ClientConfig>)>,
+    /// With the time of the end that they belong to.
+    last_lines: HashMap<ComponentName, (u64, Vec<String>)>,
 }
 
 /// What one look needs to know.
@@ -53,12 +49,14 @@ pub struct Looked<'a> {
 }
 
 impl Observer {
-    /// The facts as they are now.
-    pub async fn look(&mut self, agent: &Agent, at: &Looked<'_>) -> Facts {
+    /// The facts as they are now; `prober` is told whom to ask from now on.
+    pub async fn look(&mut self, agent: &Agent, prober: &Prober, at: &Looked<'_>) -> Facts {
         let watched = watched(at.spec, at.state, at.host, at.paths);
         let processes = agent.processes.facts();
         let running = |name: ComponentName| processes.get(&name).is_some_and(|p| p.running);
-        let probes = self.probe(at, &running).await;
+        prober.aim(at.spec, at.state, at.host, &processes);
+        let answers = prober.facts(&processes);
+        let last_lines = self.last_lines(agent, &processes).await;
         Facts {
             files: self.files(&watched),
             leaves: self.leaves(&watched.leaves),
@@ -73,8 +71,47 @@ impl Observer {
             // Only what khavip is told depends on it.
             confirmed: false,
             processes,
-            probes,
+            last_lines,
+            probes: answers,
         }
+    }
+
+    /// The last words of whatever ended soon after its start, read once for each end: later lines are of the next
+    /// run.
+    async fn last_lines(
+        &mut self,
+        agent: &Agent,
+        processes: &BTreeMap<ComponentName, ProcessFact>,
+    ) -> BTreeMap<ComponentName, Vec<String>> {
+        let mut facts = BTreeMap::new();
+        for (&name, process) in processes {
+            let ended = process
+                .last_exit
+                .as_ref()
+                .filter(|_| process.quick_exits > 0);
+            let Some(exit) = ended else {
+                self.last_lines.remove(&name);
+                continue;
+            };
+            let known = self.last_lines.get(&name);
+            let lines = match known {
+                Some((at_ms, lines)) if *at_ms == exit.at_ms => lines.clone(),
+                _ => {
+                    let dir = &agent.config.log_dir;
+                    let read = logs::tail(dir, name.as_str(), LAST_LINES, None).await;
+                    // A log that cannot be read says nothing; what else is known of the end is told all the same.
+                    let lines: Vec<String> = read
+                        .unwrap_or_default()
+                        .iter()
+                        .map(|line| line.chars().take(LAST_LINE_CHARS_MAX).collect())
+                        .collect();
+                    self.last_lines.insert(name, (exit.at_ms, lines.clone()));
+                    lines
+                }
+            };
+            facts.insert(name, lines);
+        }
+        facts
     }
 
     fn owner(&mut self, uid: u32) -> String {
@@ -164,86 +201,6 @@ impl Observer {
             }
         }
         facts
-    }
-
-    async fn probe(
-        &mut self,
-        at: &Looked<'_>,
-        running: &impl Fn(ComponentName) -> bool,
-    ) -> BTreeMap<ComponentName, ProbeFact> {
-        let now_ms = time::boot_ms();
-        let mut due = Vec::new();
-        for name in [
-            ComponentName::Etcd,
-            ComponentName::KubeApiserver,
-            ComponentName::KubeControllerManager,
-            ComponentName::KubeScheduler,
-        ] {
-            if !running(name) {
-                self.probes.remove(&name);
-                continue;
-            }
-            let fresh = self
-                .probes
-                .get(&name)
-                .is_some_and(|(at_ms, fact)| fact.ready && now_ms < at_ms + PROBE_PERIOD_MS);
-            if !fresh && let Some(probe) = self.probe_of(name, at) {
-                due.push(async move { (name, probe.run(PROBE_TIMEOUT).await) });
-            }
-        }
-        for (name, readiness) in futures::future::join_all(due).await {
-            let fact = match readiness {
-                Readiness::Ready => ProbeFact {
-                    ready: true,
-                    detail: String::new(),
-                },
-                Readiness::NotReady { reason } => ProbeFact {
-                    ready: false,
-                    detail: reason,
-                },
-            };
-            self.probes.insert(name, (now_ms, fact));
-        }
-        self.probes
-            .iter()
-            .map(|(name, (_, fact))| (*name, fact.clone()))
-            .collect()
-    }
-
-    fn probe_of(&mut self, name: ComponentName, at: &Looked<'_>) -> Option<Probe> {
-        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        match name {
-            ComponentName::Etcd => Some(Probe::http(loopback(2381), "/health")),
-            ComponentName::KubeApiserver => {
-                let address =
-                    SocketAddr::new(at.host.address, at.spec.control_plane.api_server.port);
-                Some(Probe::https(address, "/readyz", self.kubernetes(at.state)?))
-            }
-            ComponentName::KubeControllerManager => {
-                Probe::https_loopback(loopback(10257), "/healthz").ok()
-            }
-            ComponentName::KubeScheduler => Probe::https_loopback(loopback(10259), "/healthz").ok(),
-            ComponentName::Khavip => None,
-        }
-    }
-
-    /// Clients trust the Kubernetes authority; the configuration is kept, it is dear to make.
-    fn kubernetes(&mut self, state: &ClusterState) -> Option<Arc<rustls::ClientConfig>> {
-        let pem = &state.authorities.get("kubernetes")?.certificate_pem;
-        if let Some((known, config)) = &self.kubernetes_ca
-            && known == pem
-        {
-            return Some(Arc::clone(config));
-        }
-        let material = TlsMaterial {
-            ca_pem: pem.clone().into_bytes(),
-            identity: None,
-        };
-        let config = material
-            .client_config("probing the apiserver", Alpn::HTTP_1)
-            .ok()?;
-        self.kubernetes_ca = Some((pem.clone(), Arc::clone(&config)));
-        Some(config)
     }
 }
 

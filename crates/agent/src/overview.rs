@@ -87,6 +87,7 @@ pub fn overview(view: &View<'_>) -> ClusterStatus {
                 state: component.state,
                 detail: component.detail.clone(),
                 pid: component.pid,
+                crash: component.crash.clone(),
             });
         }
         for (name, not_after_s) in &report.certificates {
@@ -272,6 +273,7 @@ mod tests {
                 detail: String::new(),
                 pid: Some(7),
                 quick_exits: 0,
+                crash: None,
             }],
             vip: Some(VipFact {
                 holder: Some(1),

@@ -1,5 +1,7 @@
 //! Asks a component once whether it is ready. What a refusal means is not decided here.
 
+mod exec;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +47,14 @@ impl Readiness {
 /// A question to a component.
 #[derive(Debug, Clone)]
 pub struct Probe {
+    /// Where it is asked; of no meaning to a program that asks.
     address: SocketAddr,
     kind: Kind,
 }
 
 #[derive(Debug, Clone)]
 enum Kind {
+    Exec(exec::Program),
     Tcp,
     Http {
         path: String,
@@ -110,6 +114,15 @@ impl Probe {
         Ok(Self::https(address, path, tls::unverified()?))
     }
 
+    /// Ready if this program exits with 0. It runs as `user` (`None`: as whoever asks), and what it started is killed
+    /// with it when its time is over.
+    pub fn exec(command: Vec<String>, user: Option<String>) -> Self {
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            kind: Kind::Exec(exec::Program { command, user }),
+        }
+    }
+
     /// Asks, and waits `timeout` for the whole answer.
     pub async fn run(&self, timeout: Duration) -> Readiness {
         match tokio::time::timeout(timeout, self.ask()).await {
@@ -118,19 +131,29 @@ impl Probe {
             Err(_) => Readiness::NotReady {
                 reason: format!(
                     "{} did not answer within {} ms",
-                    self.address,
+                    self.whom(),
                     timeout.as_millis()
                 ),
             },
         }
     }
 
+    fn whom(&self) -> String {
+        match &self.kind {
+            Kind::Exec(program) => program.to_string(),
+            _ => self.address.to_string(),
+        }
+    }
+
     async fn ask(&self) -> Result<(), String> {
+        if let Kind::Exec(program) = &self.kind {
+            return program.run().await;
+        }
         let stream = TcpStream::connect(self.address)
             .await
             .map_err(|error| format!("connecting to {}: {error}", self.address))?;
         match &self.kind {
-            Kind::Tcp => Ok(()),
+            Kind::Tcp | Kind::Exec(_) => Ok(()),
             Kind::Http { path } => get(stream, self.address, path).await,
             Kind::Https { path, name, tls } => {
                 let stream = TlsConnector::from(tls.clone())
@@ -167,12 +190,7 @@ where
         if status == http::StatusCode::OK {
             return Ok(());
         }
-        let text: String = String::from_utf8_lossy(&body)
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(REASON_CHARS_MAX)
-            .collect();
+        let text = reason(&body);
         Err(format!("GET {path} at {address}: {status}: {text}"))
     };
     // The connection is driven here rather than by a task of its own; it ends with the exchange.
@@ -187,6 +205,16 @@ where
             Ok(()) => exchange.await,
         },
     }
+}
+
+/// What somebody said, fit to be repeated in one line.
+fn reason(said: &[u8]) -> String {
+    String::from_utf8_lossy(said)
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(REASON_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]

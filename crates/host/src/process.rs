@@ -104,8 +104,17 @@ struct State {
     record: Option<Record>,
     /// Held while it runs.
     live: Option<Arc<PidFd>>,
-    /// Its end was asked for, and so is none that counts.
-    stopping: bool,
+    /// Why it is being ended, while it is.
+    stop: Option<Stop>,
+}
+
+/// Why a process is ended.
+#[derive(Debug, Clone)]
+enum Stop {
+    /// It is wanted so: no end that counts.
+    Asked,
+    /// It does not answer, for this reason: counted as if it had ended by itself.
+    Hung(String),
 }
 
 impl fmt::Debug for Processes {
@@ -177,8 +186,8 @@ impl Processes {
             return Ok(Ensured::AlreadyRunning);
         }
         // Also when none runs: what the last one left behind must not be in the way.
-        self.end(name, if live { REPLACE_GRACE } else { Duration::ZERO })
-            .await?;
+        let grace = if live { REPLACE_GRACE } else { Duration::ZERO };
+        self.end(name, grace, Stop::Asked).await?;
         let user = match &spec.user {
             Some(user) => Some(users::ensure(user).await?),
             None => None,
@@ -209,7 +218,31 @@ impl Processes {
     /// Nothing to end is no error.
     pub async fn stop(&self, name: ComponentName, grace: Duration) -> Result<(), HostError> {
         let _turn = self.slot(name).turn.lock().await;
-        self.end(name, grace).await
+        self.end(name, grace, Stop::Asked).await
+    }
+
+    /// Ends the process `pid` of a component in the same way because it hangs, for the reason `why`. Its end counts
+    /// as if it had ended by itself. If another one runs by now, or none, there is nothing to do.
+    pub async fn end_hung(
+        &self,
+        name: ComponentName,
+        pid: u32,
+        grace: Duration,
+        why: &str,
+    ) -> Result<(), HostError> {
+        let slot = self.slot(name);
+        let _turn = slot.turn.lock().await;
+        let hangs = slot.state().live.as_ref().is_some_and(|fd| fd.pid() == pid);
+        if !hangs {
+            return Ok(());
+        }
+        self.end(name, grace, Stop::Hung(why.to_owned())).await
+    }
+
+    /// Removes the components' cgroups, where no process is in them any more.
+    pub async fn forget_cgroups(&self) {
+        let workshop = self.0.workshop.clone();
+        offload(move || workshop.forget_cgroups()).await;
     }
 
     /// What is known of every component that was ever started.
@@ -246,14 +279,14 @@ impl Processes {
     }
 
     /// To be called in the slot's turn.
-    async fn end(&self, name: ComponentName, grace: Duration) -> Result<(), HostError> {
+    async fn end(&self, name: ComponentName, grace: Duration, stop: Stop) -> Result<(), HostError> {
         let live = {
             let mut state = self.slot(name).state();
-            state.stopping = true;
+            state.stop = Some(stop);
             state.live.clone()
         };
         let outcome = self.end_marked(name, live, grace).await;
-        self.slot(name).state().stopping = false;
+        self.slot(name).state().stop = None;
         outcome
     }
 
@@ -365,13 +398,18 @@ impl Inner {
         let Some(slot) = self.slots.get(&name) else {
             return;
         };
-        let (record, stopping) = {
+        let (record, stop) = {
             let state = slot.state();
-            (state.record.clone(), state.stopping)
+            (state.record.clone(), state.stop.clone())
+        };
+        let asked_for = matches!(stop, Some(Stop::Asked));
+        let ending = match stop {
+            Some(Stop::Hung(why)) => Ending::Hung(why, Box::new(ending)),
+            _ => ending,
         };
         if let Some(mut record) = record {
-            record.end(&ending, stopping, now);
-            tracing::info!(component = %name, pid = record.pid, reason = %ending, stopping, "ended");
+            record.end(&ending, asked_for, now);
+            tracing::info!(component = %name, pid = record.pid, reason = %ending, asked_for, "ended");
             // On the disk first: until the end is visible nobody starts the next one, whose record
             // this one would overwrite.
             let (workshop, stored) = (self.workshop.clone(), record.clone());

@@ -206,12 +206,61 @@ async fn quick_ends_are_counted_with_their_codes() {
         assert_eq!(ended.exit.unwrap().how, "exit code 7");
         assert_eq!(ended.quick_exits, ends);
     }
+    processes
+        .ensure(shell("exec sleep 600", "a"))
+        .await
+        .unwrap();
+    let next = fact(&processes);
+    assert_eq!(
+        (next.exit, next.last_exit.unwrap().how.as_str()),
+        (None, "exit code 7"),
+        "the next one knows how the one before it ended"
+    );
+    processes.stop(ETCD, PATIENCE).await.unwrap();
+    processes.ensure(shell("exit 7", "a")).await.unwrap();
+    until(&processes, |fact| !fact.running).await;
     let again = open(folder.path()).await;
     again.adopt_all("c").await.unwrap();
     assert_eq!(
         fact(&again).quick_exits,
-        3,
+        1,
         "counted over a restart of the supervisor"
+    );
+}
+
+#[tokio::test]
+async fn hung_process_is_ended_although_it_hears_nothing_and_its_end_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let processes = open(folder.path()).await;
+    processes.adopt_all("c").await.unwrap();
+    processes
+        .ensure(shell("exec sleep 600", "a"))
+        .await
+        .unwrap();
+    let pid = fact(&processes).pid;
+    PidFd::open(pid).unwrap().send(Signal::STOP).unwrap();
+    // Of two signals that wait for a process it would get the lower number first.
+    let deadline = clock::monotonic() + PATIENCE;
+    while !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T ")) {
+        assert!(clock::monotonic() < deadline, "it does not stop");
+        tokio::task::yield_now().await;
+    }
+    let grace = Duration::from_millis(100);
+    processes
+        .end_hung(ETCD, pid + 1, grace, "no answer")
+        .await
+        .unwrap();
+    assert!(fact(&processes).running, "another process is meant");
+    processes
+        .end_hung(ETCD, pid, grace, "no answer")
+        .await
+        .unwrap();
+    let ended = fact(&processes);
+    assert!(!ended.running);
+    assert_eq!(ended.quick_exits, 1);
+    assert_eq!(
+        ended.exit.unwrap().how,
+        "ended because no answer (signal 9)"
     );
 }
 

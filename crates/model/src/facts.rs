@@ -15,7 +15,10 @@ pub struct Facts {
     pub leaves: BTreeMap<String, LeafFact>,
     /// Processes that were ever started and not forgotten.
     pub processes: BTreeMap<ComponentName, ProcessFact>,
-    /// The newest probe of each component that is probed.
+    /// The last lines of the log of each component that ended soon after its start, oldest first.
+    #[serde(default)]
+    pub last_lines: BTreeMap<ComponentName, Vec<String>>,
+    /// What the probes of each component that is probed have come to.
     pub probes: BTreeMap<ComponentName, ProbeFact>,
     /// etcd's data folder holds a member.
     pub etcd_data: bool,
@@ -76,6 +79,9 @@ pub struct ProcessFact {
     pub started_at_ms: u64,
     /// How it ended.
     pub exit: Option<ExitFact>,
+    /// How it, or the one before it, last ended.
+    #[serde(default)]
+    pub last_exit: Option<ExitFact>,
     /// Consecutive ends within [`STABLE_MS`] of the start; a stable run sets it to 0.
     pub quick_exits: u32,
 }
@@ -92,13 +98,16 @@ pub struct ExitFact {
     pub how: String,
 }
 
-/// The newest probe of a component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What the probes of a component have come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeFact {
-    /// Whether it answered as it should.
+    /// Whether it serves.
     pub ready: bool,
     /// Why not.
     pub detail: String,
+    /// Why it passes for hung, or for never coming up; `None`: it does not.
+    #[serde(default)]
+    pub hung: Option<String>,
 }
 
 /// A member as etcd lists it.
@@ -215,6 +224,35 @@ pub struct ComponentReport {
     pub pid: Option<u32>,
     /// Consecutive quick ends.
     pub quick_exits: u32,
+    /// How it last ended, if that was soon after its start.
+    #[serde(default)]
+    pub crash: Option<CrashFact>,
+}
+
+/// How a component last ended, while that is of interest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashFact {
+    /// `exit code 1`, `signal 9`, or in words.
+    pub how: String,
+    /// Consecutive ends soon after the start.
+    pub ends: u32,
+    /// It ends again and again: a crash loop.
+    pub looping: bool,
+    /// Why, as far as it can be told.
+    pub cause: Option<CauseFact>,
+    /// The last twenty lines of its log, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// Why a process probably ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseFact {
+    /// `KHA…`
+    pub code: String,
+    /// For people.
+    pub text: String,
+    /// What to do.
+    pub advice: String,
 }
 
 /// How a component is.

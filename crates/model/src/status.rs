@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::ComponentState;
+use crate::facts::{ComponentState, CrashFact};
 
 /// The cluster as the leader sees it, or as one host sees it while there is no leader.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,9 @@ pub struct ComponentStatus {
     pub detail: String,
     /// Its process.
     pub pid: Option<u32>,
+    /// How it last ended, if that was soon after its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<CrashFact>,
 }
 
 /// An etcd member.

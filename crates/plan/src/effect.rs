@@ -49,6 +49,18 @@ pub enum Effect {
         /// How long it may take.
         grace_ms: u64,
     },
+    /// End a process that hangs, and count its end among those that were not asked for. Another process than that
+    /// one is left alone.
+    EndHung {
+        /// Which component.
+        name: ComponentName,
+        /// The process that hangs.
+        pid: u32,
+        /// How long it may take to end by itself.
+        grace_ms: u64,
+        /// Why it passes for hung, for people.
+        why: String,
+    },
     /// Tell khavip what to work with.
     FeedVip(Box<VipFeed>),
     /// Put a command into the log.
@@ -102,7 +114,9 @@ impl Effect {
         match self {
             Self::FeedVip(_) => true,
             Self::EnsureProcess(process) => process.name == ComponentName::Khavip,
-            Self::StopProcess { name, .. } => *name == ComponentName::Khavip,
+            Self::StopProcess { name, .. } | Self::EndHung { name, .. } => {
+                *name == ComponentName::Khavip
+            }
             _ => false,
         }
     }

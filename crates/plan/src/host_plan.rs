@@ -63,8 +63,9 @@ pub(crate) fn hold(cx: &Cx<'_>, component: &str, plan: Plan, why: String) -> Pla
     let runs = ComponentName::parse(component).is_some_and(|name| cx.runs(name));
     if runs || plan.status == Status::Absent {
         let mut plan = plan;
+        // Nor is one ended that could not be started again.
         plan.effects
-            .retain(|effect| !matches!(effect, Effect::EnsureProcess(_)));
+            .retain(|effect| !matches!(effect, Effect::EnsureProcess(_) | Effect::EndHung { .. }));
         return plan;
     }
     Plan {

@@ -9,6 +9,7 @@
 pub mod effect;
 
 mod apiserver;
+mod cause;
 mod component;
 mod controller_manager;
 mod cx;
@@ -21,12 +22,14 @@ mod lease_profile;
 mod membership;
 mod pki;
 mod placement;
+mod probing;
 pub mod problem;
 mod process;
 mod registry;
 mod scheduler;
 mod spec_change;
 
+pub use cause::probable_cause;
 pub use component::{Component, Plan, Status};
 pub use cx::{Cx, Paths};
 pub use digest::{digest, feed_digest, sha256_hex};
@@ -39,5 +42,7 @@ pub use membership::{
 };
 pub use pki::{LeafPlace, Watched, watched};
 pub use placement::{Move, PlacementCx, Steadiness, place};
+pub use probing::{ProbeKind, Probing};
+pub use process::crash_of;
 pub use registry::components;
 pub use spec_change::{ChangeRefusal, SpecChange, spec_changes};

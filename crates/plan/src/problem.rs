@@ -16,3 +16,5 @@ pub const CERTIFICATE_ENDED: &str = "KHA3106";
 pub const HEALTH_CA_UNUSABLE: &str = "KHA3107";
 /// An API server that something else runs does not pass the balancers' checks.
 pub const BACKEND_UNHEALTHY: &str = "KHA3108";
+/// A process lives and does not answer.
+pub const HANGS: &str = "KHA3120";

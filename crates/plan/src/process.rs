@@ -4,6 +4,7 @@
 //! never started ------------------> start
 //! runs with the wanted digest ----> leave it
 //! runs with another --------------> restart
+//! runs and hangs -----------------> end it; from then on as if it had ended by itself
 //! ended after a stable run -------> start at once
 //! ended n times soon after start -> wait 250 ms * 2^(n-1), at most 30 s, then start
 //! ```
@@ -11,9 +12,10 @@
 //! khavip is given another [`Patience`]: without it the host has no part in the VIP.
 
 use khactl_model::component::ComponentName;
-use khactl_model::facts::ProcessFact;
+use khactl_model::facts::{CrashFact, Facts, ProbeFact, ProcessFact};
 use khactl_model::status::Problem;
 
+use crate::cause::probable_cause;
 use crate::component::{Plan, Status};
 use crate::cx::Cx;
 use crate::digest::digest;
@@ -28,6 +30,9 @@ const DELAY_MAX_MS: u64 = 30_000;
 const QUICK_EXITS_LOUD: u32 = 3;
 /// Of a process that is no longer wanted here.
 const GRACE_MS: u64 = 20_000;
+
+/// Of a process that hangs: it does not get to hear the SIGTERM, but one that is only very slow may.
+const HUNG_GRACE_MS: u64 = 1_000;
 
 /// How long a process must have run for its end to be no failure to start, and how long its next start is put
 /// off at the most.
@@ -61,11 +66,14 @@ pub(crate) fn keep_with(cx: &Cx<'_>, spec: ProcessSpec, patience: Patience) -> P
     match cx.process(name) {
         None => start(spec, "it is started for the first time"),
         Some(process) if process.running && process.digest == digest(&spec) => {
-            Plan::only(match cx.probe(name) {
-                Some(probe) if probe.ready => Status::Ready,
-                Some(probe) => Status::starting(probe.detail.clone()),
-                None => Status::starting("it was not probed yet"),
-            })
+            match cx.probe(name) {
+                Some(ProbeFact {
+                    hung: Some(why), ..
+                }) => end_hung(cx, name, process.pid, why),
+                Some(probe) if probe.ready => Plan::only(Status::Ready),
+                Some(probe) => Plan::only(Status::starting(probe.detail.clone())),
+                None => Plan::only(Status::starting("it was not probed yet")),
+            }
         }
         Some(process) if process.running => start(spec, "its arguments have changed"),
         Some(process) => again(cx, spec, process, patience),
@@ -97,6 +105,29 @@ pub(crate) fn delay_ms(quick_exits: u32, random: u64) -> u64 {
 
 fn start(spec: ProcessSpec, why: &str) -> Plan {
     Plan::with(Status::starting(why), Effect::EnsureProcess(spec))
+}
+
+fn end_hung(cx: &Cx<'_>, name: ComponentName, pid: u32, why: &str) -> Plan {
+    let effect = Effect::EndHung {
+        name,
+        pid,
+        grace_ms: HUNG_GRACE_MS,
+        why: why.to_owned(),
+    };
+    let mut plan = Plan::with(
+        Status::starting(format!("it hangs and is started anew: {why}")),
+        effect,
+    );
+    plan.problems.push(Problem {
+        code: problem::HANGS.to_owned(),
+        host: cx.host.name.clone(),
+        text: format!("{name} hangs and is started anew: {why}"),
+        advice: format!(
+            "if it comes again: is {} short of processor, memory or disk? `khactl logs {name}` shows its last words",
+            cx.host.name
+        ),
+    });
+    plan
 }
 
 fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact, patience: Patience) -> Plan {
@@ -132,15 +163,41 @@ fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact, patience: Patien
     plan
 }
 
+/// How a component last ended, if that was soon after its start and no stable run has followed.
+pub fn crash_of(facts: &Facts, name: ComponentName) -> Option<CrashFact> {
+    let process = facts.processes.get(&name)?;
+    let exit = process.last_exit.as_ref()?;
+    if process.quick_exits == 0 {
+        return None;
+    }
+    let last_lines = facts.last_lines.get(&name).cloned().unwrap_or_default();
+    Some(CrashFact {
+        how: exit.how.clone(),
+        ends: process.quick_exits,
+        looping: process.quick_exits >= QUICK_EXITS_LOUD,
+        cause: probable_cause(name, &exit.how, &last_lines),
+        last_lines,
+    })
+}
+
 fn keeps_ending(cx: &Cx<'_>, name: ComponentName, how: &str) -> Problem {
-    Problem {
-        code: problem::KEEPS_ENDING.to_owned(),
-        host: cx.host.name.clone(),
-        text: format!("{name} ends again and again soon after its start: {how}"),
-        advice: format!(
-            "`khactl logs {name}` on {} shows its last words",
-            cx.host.name
+    let cause = crash_of(cx.facts, name).and_then(|crash| crash.cause);
+    let (code, why, advice) = match cause {
+        Some(cause) => (cause.code, cause.text, cause.advice),
+        None => (
+            problem::KEEPS_ENDING.to_owned(),
+            how.to_owned(),
+            format!(
+                "`khactl logs {name} --host {}` shows its last words",
+                cx.host.name
+            ),
         ),
+    };
+    Problem {
+        code,
+        host: cx.host.name.clone(),
+        text: format!("{name} ends again and again soon after its start: {why}"),
+        advice,
     }
 }
 

@@ -29,13 +29,17 @@ pub struct ChangeRefusal {
 
 /// Fields that khavip takes over while it runs, with what lies below them. The lease time travels in every propose,
 /// so that two hosts may have different ones for a moment (LEASE.md, A5, P5).
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 10] = [
     "spec.vip.profile",
     "spec.vip.leaseMs",
     "spec.vip.preference",
     "spec.vip.failback",
     "spec.balancer.health",
     "spec.controlPlane.external.backends",
+    "spec.controlPlane.apiServer.probes",
+    "spec.controlPlane.controllerManager.probes",
+    "spec.controlPlane.scheduler.probes",
+    "spec.controlPlane.etcd.probes",
 ];
 
 /// Everything else, the longest path first where one lies below another.

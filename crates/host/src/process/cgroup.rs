@@ -28,6 +28,14 @@ pub(crate) fn forget(name: &str) {
     }
 }
 
+/// Removes the folder of all of them, unless another supervisor on this machine has one there.
+pub(crate) fn forget_parent() {
+    if let Some(root) = root() {
+        // Refused while there is one.
+        let _ = fs::remove_dir(root.join("khactl"));
+    }
+}
+
 fn root() -> Option<PathBuf> {
     // `cgroup.procs` alone is in the old hierarchies too.
     ROOTS

@@ -29,6 +29,8 @@ pub(crate) enum Ending {
     NotStarted(String),
     /// It ended with its host.
     HostRestarted,
+    /// It was ended because it did not answer: why, and how it ended then.
+    Hung(String, Box<Ending>),
 }
 
 impl From<ExitStatus> for Ending {
@@ -49,6 +51,7 @@ impl fmt::Display for Ending {
             Self::Unknown => f.write_str("unknown (adopted)"),
             Self::NotStarted(why) => write!(f, "could not be started: {why}"),
             Self::HostRestarted => f.write_str("unknown (the host restarted)"),
+            Self::Hung(why, ending) => write!(f, "ended because {why} ({ending})"),
         }
     }
 }
@@ -76,6 +79,9 @@ pub(crate) struct Record {
     pub(crate) start_ticks: u64,
     /// How it ended.
     pub(crate) exit: Option<ExitFact>,
+    /// How the one before it ended.
+    #[serde(default)]
+    pub(crate) exit_before: Option<ExitFact>,
     /// Consecutive ends soon after the start.
     pub(crate) quick_exits: u32,
 }
@@ -133,6 +139,7 @@ impl Record {
             digest: self.digest.clone(),
             started_at_ms: self.started_at_ms,
             exit: self.exit.clone(),
+            last_exit: self.exit.clone().or_else(|| self.exit_before.clone()),
             quick_exits: if stable { 0 } else { self.quick_exits },
         }
     }
@@ -159,6 +166,7 @@ mod tests {
             pid: 7,
             start_ticks: 9,
             exit: None,
+            exit_before: None,
             quick_exits: 2,
         }
     }

@@ -121,8 +121,7 @@ impl Workshop {
         user: Option<&SystemUser>,
         before: Option<Record>,
     ) -> Result<Spawned, Box<Failed>> {
-        let quick_exits = before.as_ref().map_or(0, |before| before.quick_exits);
-        let (lock, mut record) = match self.intend(spec, quick_exits) {
+        let (lock, mut record) = match self.intend(spec, before.as_ref()) {
             Ok(intent) => intent,
             Err(error) => {
                 return Err(Box::new(Failed {
@@ -157,7 +156,11 @@ impl Workshop {
     }
 
     /// Takes the lock of starts and writes down what is about to be started.
-    fn intend(&self, spec: &ProcessSpec, quick_exits: u32) -> Result<(File, Record), HostError> {
+    fn intend(
+        &self,
+        spec: &ProcessSpec,
+        before: Option<&Record>,
+    ) -> Result<(File, Record), HostError> {
         let lock = self.lock_starts()?;
         let record = Record {
             name: spec.name,
@@ -173,7 +176,8 @@ impl Workshop {
             pid: 0,
             start_ticks: 0,
             exit: None,
-            quick_exits,
+            exit_before: before.and_then(|before| before.exit.clone()),
+            quick_exits: before.map_or(0, |before| before.quick_exits),
         };
         record.store(&self.records)?;
         Ok((lock, record))
@@ -246,6 +250,13 @@ impl Workshop {
         }
     }
 
+    pub(crate) fn forget_cgroups(&self) {
+        for name in ComponentName::ALL {
+            cgroup::forget(&self.cgroup(name));
+        }
+        cgroup::forget_parent();
+    }
+
     fn cgroup(&self, name: ComponentName) -> String {
         // Several supervisors' processes may be on one machine (hosts in network namespaces).
         format!(
@@ -310,6 +321,7 @@ impl Workshop {
             pid: found.fd.pid(),
             start_ticks: found.stat.start_ticks,
             exit: None,
+            exit_before: None,
             quick_exits: 0,
         }
     }

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-use super::AddressPrefix;
+use super::{AddressPrefix, Probes};
+use crate::component::ComponentName;
 
 /// The only `apiVersion` there is.
 pub const API_VERSION: &str = "khactl.io/v1alpha1";
@@ -240,6 +241,20 @@ pub struct ControlPlaneSpec {
     pub etcd: ComponentSpec,
 }
 
+impl ControlPlaneSpec {
+    /// How a component is asked.
+    pub fn probes(&self, component: ComponentName) -> Probes {
+        let own = match component {
+            ComponentName::Khavip => None,
+            ComponentName::Etcd => self.etcd.probes.clone(),
+            ComponentName::KubeApiserver => self.api_server.probes.clone(),
+            ComponentName::KubeControllerManager => self.controller_manager.probes.clone(),
+            ComponentName::KubeScheduler => self.scheduler.probes.clone(),
+        };
+        own.unwrap_or_else(|| Probes::of(component))
+    }
+}
+
 /// `spec.controlPlane.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -269,6 +284,9 @@ pub struct ApiServerSpec {
     pub extra_sans: Vec<String>,
     /// Arguments without their dashes, over those that khactl renders.
     pub extra_args: BTreeMap<String, String>,
+    /// How it is asked; none: [`Probes::of`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Probes>,
 }
 
 /// The settings of a component that has no others.
@@ -277,11 +295,14 @@ pub struct ApiServerSpec {
 pub struct ComponentSpec {
     /// Arguments without their dashes, over those that khactl renders.
     pub extra_args: BTreeMap<String, String>,
+    /// How it is asked; none: [`Probes::of`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Probes>,
 }
 
 impl ComponentSpec {
     fn is_default(&self) -> bool {
-        self.extra_args.is_empty()
+        *self == Self::default()
     }
 }
 
@@ -387,6 +408,7 @@ impl Default for ApiServerSpec {
             port: API_PORT,
             extra_sans: Vec::new(),
             extra_args: BTreeMap::new(),
+            probes: None,
         }
     }
 }

@@ -12,6 +12,8 @@ mod cluster;
 mod fields;
 mod host_check;
 mod position;
+mod probe_reading;
+mod probes;
 mod problem;
 mod reading;
 mod scalars;
@@ -30,5 +32,6 @@ pub use cluster::{
 };
 pub use host_check::{HostFactsForSpec, InterfaceFacts, check_on_host, vip_interface};
 pub use position::Position;
+pub use probes::{Exec, HttpGet, ProbeAction, ProbeSpec, Probes, TcpSocket};
 pub use problem::{Code, Problem, SpecProblems};
 pub use valid::ValidSpec;

@@ -6,9 +6,11 @@ use super::cluster::{
     ExternalSpec, HealthSpec, Interface, KIND, Mode, NetworkSpec, Profile, RaftSpec, VipSpec,
 };
 use super::fields::{Fields, Reader, Refusal, Scalar};
+use super::probe_reading;
 use super::problem::Code;
 use super::scalars;
 use super::tree::{Node, Tree};
+use crate::component::ComponentName;
 
 /// What could be read; as long as `reader` has problems, fields that could not be read stand at their defaults.
 pub(crate) struct Reading {
@@ -230,9 +232,14 @@ fn control_plane(r: &mut Reader, spec: &Fields<'_>) -> ControlPlaneSpec {
         kubernetes_version,
         bundle,
         api_server,
-        controller_manager: component(r, &plane, "controllerManager"),
-        scheduler: component(r, &plane, "scheduler"),
-        etcd: component(r, &plane, "etcd"),
+        controller_manager: component(
+            r,
+            &plane,
+            "controllerManager",
+            ComponentName::KubeControllerManager,
+        ),
+        scheduler: component(r, &plane, "scheduler", ComponentName::KubeScheduler),
+        etcd: component(r, &plane, "etcd", ComponentName::Etcd),
     };
     if mode_is_known {
         refuse_fields_of_the_other_mode(r, &plane, &control_plane);
@@ -277,6 +284,7 @@ fn refuse_fields_of_the_other_mode(r: &mut Reader, plane: &Fields<'_>, read: &Co
             "apiServer.extraArgs",
             !read.api_server.extra_args.is_empty(),
         ),
+        ("apiServer.probes", read.api_server.probes.is_some()),
     ] {
         if given {
             r.problem(
@@ -293,20 +301,36 @@ fn refuse_fields_of_the_other_mode(r: &mut Reader, plane: &Fields<'_>, read: &Co
 
 fn api_server(r: &mut Reader, plane: &Fields<'_>) -> ApiServerSpec {
     let default = ApiServerSpec::default();
-    let server = r.section(plane, "apiServer", &["port", "extraSans", "extraArgs"]);
+    let known = ["port", "extraSans", "extraArgs", "probes"];
+    let server = r.section(plane, "apiServer", &known);
+    let extra_args = r.map(&server, "extraArgs", scalars::argument_name, scalars::text);
+    let probes = probe_reading::probes(r, &server, ComponentName::KubeApiserver);
+    probe_reading::check_anonymous(
+        r,
+        &server,
+        probes.as_ref(),
+        extra_args.get("anonymous-auth"),
+    );
     ApiServerSpec {
         port: r.value(&server, "port", default.port, scalars::port),
         extra_sans: r
             .list(&server, "extraSans", scalars::alternative_name)
             .unwrap_or_default(),
-        extra_args: r.map(&server, "extraArgs", scalars::argument_name, scalars::text),
+        extra_args,
+        probes,
     }
 }
 
-fn component(r: &mut Reader, plane: &Fields<'_>, name: &str) -> ComponentSpec {
-    let section = r.section(plane, name, &["extraArgs"]);
+fn component(
+    r: &mut Reader,
+    plane: &Fields<'_>,
+    name: &str,
+    component: ComponentName,
+) -> ComponentSpec {
+    let section = r.section(plane, name, &["extraArgs", "probes"]);
     ComponentSpec {
         extra_args: r.map(&section, "extraArgs", scalars::argument_name, scalars::text),
+        probes: probe_reading::probes(r, &section, component),
     }
 }
 

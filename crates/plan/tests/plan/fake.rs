@@ -179,6 +179,7 @@ impl FakeCluster {
                 let probe = ProbeFact {
                     ready: process.running,
                     detail: String::new(),
+                    ..ProbeFact::default()
                 };
                 facts.probes.insert(*name, probe);
             }
@@ -261,6 +262,7 @@ impl FakeCluster {
             at_ms,
             how: "exit code 1".to_owned(),
         });
+        process.last_exit.clone_from(&process.exit);
     }
 
     pub(crate) fn runs(&self, name: &str, component: ComponentName) -> bool {
@@ -291,6 +293,7 @@ impl FakeCluster {
                 detail: status.why().to_owned(),
                 pid: process.map(|process| process.pid),
                 quick_exits: 0,
+                crash: None,
             })
         });
         HostReport {
@@ -365,6 +368,7 @@ impl FakeCluster {
                     digest,
                     started_at_ms: now_ms,
                     exit: None,
+                    last_exit: None,
                     quick_exits: 0,
                 };
                 facts.processes.insert(process.name, fact);
@@ -380,6 +384,19 @@ impl FakeCluster {
             Effect::StopProcess { name, .. } => {
                 if let Some(process) = facts.processes.get_mut(name) {
                     process.running = false;
+                }
+            }
+            Effect::EndHung { name, pid, why, .. } => {
+                if let Some(process) = facts.processes.get_mut(name)
+                    && process.pid == *pid
+                {
+                    process.running = false;
+                    process.quick_exits += 1;
+                    process.exit = Some(ExitFact {
+                        at_ms: now_ms,
+                        how: format!("ended because {why}"),
+                    });
+                    process.last_exit.clone_from(&process.exit);
                 }
             }
             Effect::FeedVip(feed) => {

@@ -207,6 +207,7 @@ fn no_etcd_change_while_a_voters_member_is_not_ready() {
     let probe = ProbeFact {
         ready: false,
         detail: "timed out".to_owned(),
+        ..ProbeFact::default()
     };
     cluster
         .facts

@@ -16,6 +16,7 @@ fn not_ready(cluster: &mut FakeCluster, component: ComponentName) {
     let probe = ProbeFact {
         ready: false,
         detail: "connection refused".to_owned(),
+        ..ProbeFact::default()
     };
     cluster
         .facts

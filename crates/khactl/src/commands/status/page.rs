@@ -20,6 +20,7 @@ pub(super) fn render(status: &ClusterStatus, now: Timestamp) -> String {
         without_vip(status),
         waiting(status),
         components(status),
+        crashes(status),
         operations(&status.operations, now),
         certificates(status, now),
         problems(&status.problems),
@@ -121,6 +122,37 @@ fn components(status: &ClusterStatus) -> String {
     table(&["HOST", "COMPONENT", "STATE", "PID", ""], rows)
 }
 
+/// The last words of what ends again and again, or waits to be started again.
+fn crashes(status: &ClusterStatus) -> String {
+    let shown: Vec<_> = status
+        .components
+        .iter()
+        .filter_map(|component| {
+            let crash = component.crash.as_ref()?;
+            let waits = component.state == ComponentState::BackOff;
+            if !crash.looping && !waits {
+                return None;
+            }
+            let times = match crash.ends {
+                1 => "ended soon after its start".to_owned(),
+                ends => format!("ended {ends} times in a row soon after its start"),
+            };
+            let mut text = format!(
+                "{} on {} {times}: {}",
+                component.name, component.host, crash.how
+            );
+            if let Some(cause) = &crash.cause {
+                text = format!("{text}\n  probable cause: {} ({})", cause.text, cause.code);
+            }
+            for line in &crash.last_lines {
+                text = format!("{text}\n  | {line}");
+            }
+            Some(text)
+        })
+        .collect();
+    shown.join("\n")
+}
+
 fn state(state: ComponentState) -> &'static str {
     match state {
         ComponentState::Ready => "ready",
@@ -209,6 +241,7 @@ fn or_dash(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use khactl_model::facts::{CauseFact, CrashFact};
     use khactl_model::status::{CertificateStatus, ComponentStatus, HostStatus, VipStatus};
 
     use super::*;
@@ -259,6 +292,7 @@ mod tests {
                     state: ComponentState::Ready,
                     detail: String::new(),
                     pid: Some(4711),
+                    crash: None,
                 },
                 ComponentStatus {
                     host: "cp3".into(),
@@ -266,6 +300,7 @@ mod tests {
                     state: ComponentState::Waiting,
                     detail: "etcd is a learner".into(),
                     pid: None,
+                    crash: None,
                 },
             ],
             etcd: vec![],
@@ -296,6 +331,33 @@ mod tests {
     #[test]
     fn status_of_a_cluster_that_grows() {
         insta::assert_snapshot!(render(&example(), now()));
+    }
+
+    #[test]
+    fn last_words_of_a_crash_loop_are_shown_and_those_of_one_mishap_are_not() {
+        let mut status = example();
+        let crash = |ends| CrashFact {
+            how: "exit code 1".into(),
+            ends,
+            looping: ends >= 3,
+            cause: Some(CauseFact {
+                code: "KHA3121".into(),
+                text: "its port is taken: bind: address already in use".into(),
+                advice: "see who has it".into(),
+            }),
+            last_lines: vec![
+                "I1123 starting".into(),
+                "bind: address already in use".into(),
+            ],
+        };
+        status.components[0].crash = Some(crash(1));
+        status.components[1].crash = Some(crash(4));
+        insta::assert_snapshot!(crashes(&status), @r"
+        kube-apiserver on cp3 ended 4 times in a row soon after its start: exit code 1
+          probable cause: its port is taken: bind: address already in use (KHA3121)
+          | I1123 starting
+          | bind: address already in use
+        ");
     }
 
     #[test]
