@@ -15,12 +15,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::config::Config;
+use crate::departure::{self, Departed};
 use crate::keeping::Keeping;
 use crate::machine::ClusterMachine;
 use crate::member::Member;
@@ -49,6 +50,10 @@ pub struct Agent {
     pub processes: Processes,
     /// Its tasks.
     pub tasks: Tasks,
+    /// Whether this host left its cluster.
+    pub departed: Departed,
+    /// `khactl reset` may clean this host: khad ends, cleans and starts anew.
+    pub reset_asked: Notify,
     /// One init or join at a time.
     pub operation: Mutex<()>,
     node: watch::Sender<Option<Arc<Node>>>,
@@ -74,6 +79,8 @@ impl Agent {
             config,
             processes,
             tasks: Tasks::default(),
+            departed: Departed::default(),
+            reset_asked: Notify::new(),
             operation: Mutex::default(),
             node: watch::channel(None).0,
         })
@@ -110,6 +117,24 @@ impl Agent {
     /// # Errors
     /// What is on the disk cannot be used.
     pub async fn resume(self: &Arc<Self>) -> Result<(), Refused> {
+        if let Some(departure) = self.keeping.departure().await? {
+            self.processes
+                .adopt_all(departure.cluster_id())
+                .await
+                .map_err(|error| {
+                    crate::carry::host_refused("find the components that run", &error)
+                })?;
+            self.departed.set(departure.clone());
+            let stopping = self.tasks.stopping();
+            let agent = Arc::clone(self);
+            self.tasks.spawn("depart", async move {
+                tokio::select! {
+                    () = departure::see_to(&agent, departure) => {}
+                    () = stopping => {}
+                }
+            });
+            return Ok(());
+        }
         if let Some(member) = self.keeping.member().await? {
             self.start_member(member).await?;
         }

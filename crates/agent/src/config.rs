@@ -27,6 +27,20 @@ pub struct Arguments {
     /// This host's own address; by default the one that its default route uses.
     #[arg(long)]
     pub advertise_address: Option<IpAddr>,
+    /// Instead of running in the foreground.
+    #[command(subcommand)]
+    pub once: Option<Once>,
+}
+
+/// What khad does at once and ends.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Once {
+    /// What `khactl reset` runs where no khad does: takes away everything that khactl made on this host.
+    Reset {
+        /// Also if this host is a member of a cluster, as far as its disk tells.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// `khad.yaml`.

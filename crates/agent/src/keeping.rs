@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! state/member.json       written last: what it stands on is complete when it exists
+//! state/departed.json     this host is none of its cluster's any more
 //! pki/khad/ca.crt         khactl-ca
 //! pki/khad/tls.crt .key   this host's leaf
 //! pki/khad/sealing.key    32 bytes
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::departure::Departure;
 use crate::member::Member;
 use crate::net::TlsFiles;
 use crate::refused::{Refused, chain};
@@ -91,6 +93,41 @@ impl Keeping {
     pub async fn keep_member(&self, member: &Member) -> Result<(), Refused> {
         let text = serde_json::to_vec_pretty(member).expect("a member has no foreign types");
         self.write("state/member.json", text, 0o600).await
+    }
+
+    /// That this host left its cluster, if it did.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub async fn departure(&self) -> Result<Option<Departure>, Refused> {
+        let Some(bytes) = self.read("state/departed.json").await? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|_| missing(&self.at("state/departed.json")))
+    }
+
+    /// Writes that this host left its cluster: from now on it is started as no member.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn keep_departure(&self, departure: &Departure) -> Result<(), Refused> {
+        let text = serde_json::to_vec_pretty(departure).expect("a departure holds texts alone");
+        self.write("state/departed.json", text, 0o600).await
+    }
+
+    /// Removes every key and certificate, the components' too.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn forget_keys(&self) -> Result<(), Refused> {
+        files::remove_tree(self.at("pki")).await.map_err(|error| {
+            kept(
+                "remove the keys of a cluster that this host has left",
+                &error,
+            )
+        })
     }
 
     /// Writes the agent's leaf, its authority and the sealing key.

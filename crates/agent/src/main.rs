@@ -1,9 +1,12 @@
 //! `khad`: configure, run, end in order.
 
+mod once;
+
 use anyhow::Context;
 use clap::Parser;
 use khactl_agent::agent::Agent;
-use khactl_agent::config::{Arguments, Config};
+use khactl_agent::config::{Arguments, Config, Once};
+use khactl_agent::reset;
 use khactl_host::process::Processes;
 use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,7 +40,12 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(run(config))
+        .block_on(async move {
+            match arguments.once {
+                None => run(config).await,
+                Some(Once::Reset { force }) => once::reset(config, force).await,
+            }
+        })
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
@@ -49,13 +57,24 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let agent = Agent::new(config, processes);
     agent.keeping.prepare().await?;
     let socket = agent.bind_root()?;
+    if reset::is_begun(&agent.config).await? {
+        reset::clean(&agent.config, &agent.processes).await?;
+        drop(socket);
+        match once::begin_anew()? {}
+    }
     agent.resume().await?;
     agent.serve_root(socket);
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let reset = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = agent.reset_asked.notified() => true,
+    };
+    if reset {
+        agent.stop().await;
+        reset::clean(&agent.config, &agent.processes).await?;
+        match once::begin_anew()? {}
     }
     tracing::info!("ending: components and the VIP are left as they are");
     agent.stop().await;

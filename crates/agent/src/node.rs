@@ -183,6 +183,7 @@ impl Node {
                 | Command::AdmitHost(_)
                 | Command::DropToken { .. }
                 | Command::StartRemoval { .. }
+                | Command::AbortRemoval { .. }
         );
         let bytes = entry::encode(&Entry {
             actor: actor.to_owned(),

@@ -1,14 +1,17 @@
-//! The journaled multi-step changes that this host goes through, init and join, or sees to, remove. Each step
+//! The journaled multi-step changes that this host goes through, init, join and leave, or sees to, remove. Each step
 //! may be repeated; what a crash interrupts goes on where it stopped when it is run again.
 
 pub mod init;
 pub mod join;
+pub mod leave;
 pub mod remove;
 
 use khactl_model::command::{Command, OperationKind, StepState};
 use khactl_model::component::ComponentName;
+use khactl_model::state::OperationState;
 use khactl_plan::Status as ComponentStatus;
 use khactl_proto::v1::{self, progress::State};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +30,16 @@ const WAITING_EVERY: Duration = Duration::from_secs(5);
 pub struct Journal<'a> {
     sender: &'a ProgressSender,
     actor: String,
-    recorded: Option<(Arc<Node>, u64)>,
+    recorded: Option<Recorded>,
+}
+
+struct Recorded {
+    node: Arc<Node>,
+    operation: u64,
+    /// This run writes the steps; otherwise it reads what others write.
+    writes: bool,
+    /// The steps that were complete when this run came to the journal.
+    earlier: BTreeSet<String>,
 }
 
 impl<'a> Journal<'a> {
@@ -42,7 +54,30 @@ impl<'a> Journal<'a> {
 
     /// From now on steps go into the replicated journal, as steps of that operation.
     pub fn record_in(&mut self, node: &Arc<Node>, operation: u64) {
-        self.recorded = Some((Arc::clone(node), operation));
+        self.attach(node, operation, true);
+    }
+
+    /// From now on it goes by what the replicated journal says of that operation, and writes nothing: the entries that
+    /// carry it out do.
+    pub fn read_in(&mut self, node: &Arc<Node>, operation: u64) {
+        self.attach(node, operation, false);
+    }
+
+    fn attach(&mut self, node: &Arc<Node>, operation: u64, writes: bool) {
+        let earlier = node.raft.with_machine(|machine| {
+            let known = machine.state().operations.get(&operation);
+            let steps = known.into_iter().flat_map(|operation| &operation.steps);
+            steps
+                .filter(|step| step.state == StepState::Finished)
+                .map(|step| step.name.clone())
+                .collect()
+        });
+        self.recorded = Some(Recorded {
+            node: Arc::clone(node),
+            operation,
+            writes,
+            earlier,
+        });
     }
 
     /// A step begins.
@@ -105,33 +140,49 @@ impl<'a> Journal<'a> {
 
     /// Whether an earlier run completed that step.
     fn finished_earlier(&self, step: &str) -> bool {
-        self.recorded.as_ref().is_some_and(|(node, operation)| {
-            node.raft.with_machine(|machine| {
-                machine
-                    .state()
-                    .operations
-                    .get(operation)
-                    .is_some_and(|o| o.finished(step))
+        self.recorded
+            .as_ref()
+            .is_some_and(|recorded| recorded.earlier.contains(step))
+    }
+
+    /// Somebody aborted the operation meanwhile.
+    fn refuse_aborted(&self) -> Result<(), Refused> {
+        let aborted = self.recorded.as_ref().and_then(|recorded| {
+            recorded.node.raft.with_machine(|machine| {
+                let operation = machine.state().operations.get(&recorded.operation)?;
+                let last = operation.steps.last().map_or("", |step| &step.text);
+                (operation.state == OperationState::Failed).then(|| last.to_owned())
             })
-        })
+        });
+        match aborted {
+            None => Ok(()),
+            Some(text) => Err(Refused::new(
+                "KHA2086",
+                "follow the operation",
+                format!("it was aborted {text}"),
+                "`khactl operation list` shows it; run the command again if it is to be",
+            )),
+        }
     }
 
     async fn record(&self, step: &str, state: StepState, text: &str) -> Result<(), Refused> {
-        let Some((node, operation)) = &self.recorded else {
+        let Some(recorded) = self.recorded.as_ref().filter(|recorded| recorded.writes) else {
             return Ok(());
         };
-        node.propose(
-            &self.actor,
-            Command::RecordStep {
-                operation: *operation,
-                step: step.to_owned(),
-                state,
-                text: text.to_owned(),
-            },
-        )
-        .await
-        .map(drop)
-        .map_err(|r| r.while_doing(format!("journal step {step}")))
+        recorded
+            .node
+            .propose(
+                &self.actor,
+                Command::RecordStep {
+                    operation: recorded.operation,
+                    step: step.to_owned(),
+                    state,
+                    text: text.to_owned(),
+                },
+            )
+            .await
+            .map(drop)
+            .map_err(|r| r.while_doing(format!("journal step {step}")))
     }
 
     async fn tell(&self, step: &str, state: State, text: &str, resumed: bool) {
@@ -172,6 +223,7 @@ impl<'a> Journal<'a> {
         let mut view = node.host_view.subscribe();
         let mut patience = Patience::new(step);
         while let Err(missing) = check(node) {
+            self.refuse_aborted()?;
             patience.still_missing(self, &missing).await?;
             // The host loop publishes at every change; membership may change without it.
             let _ = tokio::time::timeout(Duration::from_millis(200), view.changed()).await;

@@ -2,14 +2,12 @@
 //!
 //! A host that was removed keeps its certificate, its log and its processes, and nobody may be
 //! able to tell it. So the others refuse it by the record that its removal left, and it takes that
-//! refusal for the news: it then ends every component and does nothing any more.
+//! refusal for the news, and departs.
 //!
 //! ```text
-//! member ──a host refuses it with KHA3021──▶ removed: khavip first, then all others are ended
+//! member ──a host refuses it with KHA3021──▶ removed (see `departure`)
 //! ```
 
-use khactl_model::component::ComponentName;
-use khactl_model::status::Problem;
 use khactl_proto::v1;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -18,20 +16,16 @@ use std::time::Duration;
 use tonic::{Request, Status};
 
 use crate::agent::Agent;
+use crate::departure::{self, AGAIN, Departure, REMOVED};
 use crate::net;
 use crate::node::Node;
-use crate::refused::{Refused, chain};
+use crate::refused::Refused;
 use crate::time;
 
-/// The refusal that a removed host gets, and the problem that its status shows.
-const REMOVED: &str = "KHA3021";
 /// A host that is out of touch asks one of the others so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long one of them may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// A component of a removed host may take so long to end in order; etcd writes its state out.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// Whether this host is still one of the cluster, as far as it was told.
 #[derive(Debug, Default)]
 pub struct Standing {
@@ -52,6 +46,11 @@ impl Standing {
         self.in_touch.store(true, Ordering::Relaxed);
     }
 
+    /// Somebody wants to know: one of the others is asked soon.
+    pub fn doubt(&self) {
+        self.in_touch.store(false, Ordering::Relaxed);
+    }
+
     /// Another host refused a call, or did not answer.
     pub fn missed(&self, status: &Status) {
         self.in_touch.store(false, Ordering::Relaxed);
@@ -60,28 +59,10 @@ impl Standing {
         };
         let why = refusal.wrong;
         if self.removed.set(why.clone()).is_ok() {
-            tracing::error!(
-                code = REMOVED,
-                why,
-                "this host was removed: its components are ended"
-            );
+            tracing::error!(code = REMOVED, why, "this host was removed: it departs");
         }
     }
-
-    /// The same for the status.
-    pub fn problem(&self, host: &str) -> Option<Problem> {
-        self.removed().map(|why| Problem {
-            code: REMOVED.to_owned(),
-            host: host.to_owned(),
-            text: why.to_owned(),
-            advice: AGAIN.to_owned(),
-        })
-    }
 }
-
-/// How a removed machine becomes a host again.
-const AGAIN: &str = "if it is to be a host again: stop khad there, empty its data folder, start khad and \
-                     let it join with a new token";
 
 /// The calling host's name, unless it was removed. A host that this one has not heard of yet may
 /// call: it may be ahead.
@@ -111,7 +92,7 @@ pub fn require_standing<T>(node: &Node, request: &Request<T>) -> Result<String, 
     }
 }
 
-/// Asks the others while this host is out of touch, and ends its components once it is removed.
+/// Asks the others while this host is out of touch or on its way out, and departs once it is removed.
 pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     let stopping = agent.tasks.stopping();
     let (agent, node) = (Arc::clone(agent), Arc::clone(node));
@@ -119,9 +100,9 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
     tasks.tasks.spawn("watch this host's standing", async move {
         let watch = async {
             for turn in 0_usize.. {
-                if node.standing.removed().is_some() {
-                    end_components(&agent).await;
-                } else if !node.standing.in_touch.load(Ordering::Relaxed) {
+                if let Some(why) = node.standing.removed() {
+                    departure::see_to(&agent, Departure::of(&node.member, why)).await;
+                } else if is_in_doubt(&node) {
                     ask(&node, turn).await;
                 }
                 time::pause(ASK_EVERY).await;
@@ -132,6 +113,13 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
             () = stopping => {}
         }
     });
+}
+
+/// A host that is not in consensus any more hears of no leader.
+fn is_in_doubt(node: &Node) -> bool {
+    !node.standing.in_touch.load(Ordering::Relaxed)
+        || node.raft.leader().is_none()
+        || node.host().is_none_or(|host| host.removal.is_some())
 }
 
 /// One after the other: the leader that this host remembers may be gone for good.
@@ -152,19 +140,5 @@ async fn ask(node: &Node, turn: usize) {
     let call = time::within(ASK_TIMEOUT, v1::BarrierRequest {});
     if let Err(status) = node.peer(*address).barrier(call).await {
         node.standing.missed(&status);
-    }
-}
-
-/// khavip is the first of them.
-async fn end_components(agent: &Agent) {
-    for name in ComponentName::ALL {
-        let running = agent
-            .processes
-            .facts()
-            .get(&name)
-            .is_some_and(|process| process.running);
-        if running && let Err(error) = agent.processes.stop(name, GRACE).await {
-            tracing::warn!(error = %chain(&error), component = %name, "a removed host's component did not end");
-        }
     }
 }

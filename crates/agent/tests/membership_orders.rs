@@ -312,6 +312,7 @@ impl World {
             self.propose(Command::StartRemoval {
                 host_name: name,
                 forced: true,
+                leaves: false,
             });
         }
     }

@@ -101,6 +101,26 @@ pub async fn remove(path: impl Into<PathBuf>) -> Result<(), HostError> {
     offload(move || remove_now(&path)).await
 }
 
+/// Removes a file, or a folder with all in it. Nothing to remove is no error.
+pub async fn remove_tree(path: impl Into<PathBuf>) -> Result<(), HostError> {
+    let path = path.into();
+    offload(move || {
+        let fail = |error| HostError::write(&path)(error);
+        let folder = match fs::symlink_metadata(&path) {
+            Ok(found) => found.is_dir(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(fail(error)),
+        };
+        if !folder {
+            return remove_now(&path);
+        }
+        fs::remove_dir_all(&path)
+            .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("/"))))
+            .map_err(fail)
+    })
+    .await
+}
+
 pub(crate) fn write_now(
     path: &Path,
     contents: &[u8],

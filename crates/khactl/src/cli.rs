@@ -83,6 +83,13 @@ pub enum Command {
     Join(JoinArgs),
     /// Take another host out of the cluster for good, dead or alive; run again, it goes on
     Remove(RemoveArgs),
+    /// Take this host out of its cluster in order; run again, it goes on
+    Leave(LeaveArgs),
+    /// Take away everything that khactl made on this host, and nothing else; run again, it goes on
+    Reset(ResetArgs),
+    /// The journal of what was done to the cluster
+    #[command(subcommand)]
+    Operation(OperationCommand),
     /// Tokens that let hosts join
     #[command(subcommand)]
     Token(TokenCommand),
@@ -163,6 +170,53 @@ pub struct RemoveArgs {
     /// How long to wait until it is gone
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timespan::parse)]
     pub timeout: Duration,
+}
+
+/// `khactl leave`
+#[derive(Debug, Args)]
+pub struct LeaveArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Also if the cluster bears the loss of fewer hosts afterwards
+    #[arg(long)]
+    pub force: bool,
+    /// How long to wait until this host is out
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timespan::parse)]
+    pub timeout: Duration,
+}
+
+/// `khactl reset`
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Also if a cluster that works counts on this host
+    #[arg(long)]
+    pub force: bool,
+    /// How long to wait until this host is clean
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = timespan::parse)]
+    pub timeout: Duration,
+}
+
+/// `khactl operation …`
+#[derive(Debug, Subcommand)]
+pub enum OperationCommand {
+    /// Show all operations, newest first
+    List,
+    /// Show an operation with its steps
+    Show {
+        /// As `khactl operation list` shows it
+        #[arg(value_name = "ID")]
+        id: u64,
+    },
+    /// Give up a removal that is not past its point of no return: the host stays
+    Abort {
+        /// As `khactl operation list` shows it
+        #[arg(value_name = "ID")]
+        id: u64,
+    },
 }
 
 /// `khactl token …`

@@ -5,16 +5,20 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::CommandFactory;
-use khactl_model::status::{ClusterStatus, HostStatus, Problem, VipStatus};
+use khactl_model::command::{OperationKind, StepState};
+use khactl_model::state::{Operation, OperationState, Step};
+use khactl_model::status::{ClusterStatus, HostStatus, JournalEntry, Problem, VipStatus};
 use khactl_proto::v1::admin_server::{Admin, AdminServer};
 use khactl_proto::v1::progress::State;
 use khactl_proto::v1::{
-    ApplyConfigRequest, ApplyConfigResponse, ConfigChange, CreateTokenRequest, CreateTokenResponse,
-    Finding, InitRequest, JoinClusterRequest, KubeconfigRequest, KubeconfigResponse,
-    ListTokensRequest, ListTokensResponse, LogChunk, LogsRequest, PreflightRequest,
-    PreflightResponse, Progress, ReadConfigRequest, ReadConfigResponse, Refusal, RemoveHostRequest,
-    RevokeTokenRequest, RevokeTokenResponse, SpecRevision, StatusRequest, StatusResponse,
-    TransferRequest, TransferResponse, apply_config_request::Mode, finding::Level,
+    AbortOperationRequest, AbortOperationResponse, ApplyConfigRequest, ApplyConfigResponse,
+    ConfigChange, CreateTokenRequest, CreateTokenResponse, Finding, InitRequest,
+    JoinClusterRequest, KubeconfigRequest, KubeconfigResponse, LeaveRequest, ListTokensRequest,
+    ListTokensResponse, LogChunk, LogsRequest, PreflightRequest, PreflightResponse, Progress,
+    ReadConfigRequest, ReadConfigResponse, ReadJournalRequest, ReadJournalResponse, Refusal,
+    RemoveHostRequest, ResetRequest, ResetResponse, RevokeTokenRequest, RevokeTokenResponse,
+    SpecRevision, StatusRequest, StatusResponse, TransferRequest, TransferResponse,
+    apply_config_request::Mode, finding::Level,
 };
 use prost::Message;
 use tempfile::TempDir;
@@ -155,6 +159,53 @@ impl Admin for Fake {
         request: Request<RemoveHostRequest>,
     ) -> Result<Response<Self::RemoveStream>, Status> {
         Ok(Response::new(story(&request.into_inner().host)))
+    }
+
+    type LeaveStream = Pinned<Progress>;
+
+    async fn leave(
+        &self,
+        request: Request<LeaveRequest>,
+    ) -> Result<Response<Self::LeaveStream>, Status> {
+        let force = request.into_inner().force;
+        Ok(Response::new(story(if force { "good" } else { "refused" })))
+    }
+
+    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        Err(refused(Code::FailedPrecondition))
+    }
+
+    async fn read_journal(
+        &self,
+        _: Request<ReadJournalRequest>,
+    ) -> Result<Response<ReadJournalResponse>, Status> {
+        let operation = Operation {
+            kind: OperationKind::Leave,
+            host_name: "cp2".into(),
+            actor: "root@cp2".into(),
+            started_at_ms: 1_700_000_000_000,
+            steps: vec![Step {
+                name: "aborted".into(),
+                state: StepState::Failed,
+                text: "by root@cp1".into(),
+                started_at_ms: 1_700_000_001_000,
+                changed_at_ms: 1_700_000_001_000,
+            }],
+            state: OperationState::Failed,
+        };
+        Ok(Response::new(ReadJournalResponse {
+            json: serde_json::to_string(&[JournalEntry { id: 7, operation }]).unwrap(),
+        }))
+    }
+
+    async fn abort_operation(
+        &self,
+        request: Request<AbortOperationRequest>,
+    ) -> Result<Response<AbortOperationResponse>, Status> {
+        match request.into_inner().operation {
+            7 => Ok(Response::new(AbortOperationResponse {})),
+            _ => Err(refused(Code::FailedPrecondition)),
+        }
     }
 
     async fn create_token(
@@ -391,6 +442,24 @@ fn help_of_every_command() {
     let mut all = String::new();
     collect(&mut command, "khactl", &mut all);
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn leaving_is_told_like_joining_and_the_journal_shows_who_gave_it_up() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("leave --yes --force"));
+    insta::assert_snapshot!(bench.khactl("leave"));
+    insta::assert_snapshot!(bench.khactl("operation list"));
+    insta::assert_snapshot!(bench.khactl("operation show 7"));
+    insta::assert_snapshot!(bench.khactl("operation show 8"));
+    insta::assert_snapshot!(bench.khactl("operation abort 7"));
+}
+
+#[test]
+fn a_reset_asks_first_and_passes_the_agents_refusal_on() {
+    let bench = Bench::new();
+    insta::assert_snapshot!(bench.khactl("reset"));
+    insta::assert_snapshot!(bench.khactl("reset --yes"));
 }
 
 #[test]

@@ -71,6 +71,13 @@ pub enum Command {
         host_name: String,
         /// Also if fewer faults are borne afterwards; the leader judges that before it proposes.
         forced: bool,
+        /// The host itself asked for it: the journal calls that leaving.
+        leaves: bool,
+    },
+    /// A removal that is not past its point of no return is given up: the host stays.
+    AbortRemoval {
+        /// Its operation.
+        operation: u64,
     },
     /// A host that has left everything else loses its record.
     FinishRemoval {
@@ -178,6 +185,8 @@ pub enum OperationKind {
     Join,
     /// Takes a host out.
     Remove,
+    /// The same, asked for by the host itself.
+    Leave,
 }
 
 impl OperationKind {
@@ -187,12 +196,13 @@ impl OperationKind {
             Self::Init => "init",
             Self::Join => "join",
             Self::Remove => "remove",
+            Self::Leave => "leave",
         }
     }
 
     /// The kind of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Init, Self::Join, Self::Remove]
+        [Self::Init, Self::Join, Self::Remove, Self::Leave]
             .into_iter()
             .find(|k| k.as_str() == name)
     }

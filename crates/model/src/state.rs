@@ -19,7 +19,7 @@ pub use crate::command::{SealedAuthority, SealedSecret};
 pub use apply::{AUDIT_MAX, HOSTS_MAX, REMOVED_MAX, Refused, TOKENS_MAX};
 pub use host::{EtcdMember, EtcdStage, Host, Role};
 pub use operation::{Operation, OperationState, Step};
-pub use removal::{Removal, RemovedHost};
+pub use removal::{IRREVOCABLE, Removal, RemovedHost};
 pub use token::{Token, TokenFault};
 
 /// Everything the cluster has agreed on.

@@ -130,7 +130,7 @@ pub struct CertificateStatus {
 pub struct OperationStatus {
     /// Its id.
     pub id: u64,
-    /// `init`, `join`, `remove`.
+    /// `init`, `join`, `remove`, `leave`.
     pub kind: String,
     /// The host it is about.
     pub host: String,
@@ -140,6 +140,16 @@ pub struct OperationStatus {
     pub step: String,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: i64,
+}
+
+/// An operation of the journal with all its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Its id.
+    pub id: u64,
+    /// What it does, for which host, by whom, and how far it is.
+    #[serde(flatten)]
+    pub operation: crate::state::Operation,
 }
 
 /// Something wrong.

@@ -29,9 +29,11 @@ pub struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    /// Whether khactl runs the control plane, and this host has a part in it beyond voting.
+    /// Whether khactl runs the control plane, and this host has a part in it beyond voting. A host that leaves has
+    /// none any more once the lease goes on without it: what uses etcd ends before its member there does.
     pub fn serves_api(&self) -> bool {
-        self.managed() && self.host.role == Role::ControlPlane
+        let gone = self.host.removal.is_some() && !self.state.lease.members.contains(&self.host.id);
+        self.managed() && self.host.role == Role::ControlPlane && !gone
     }
 
     /// Whether khactl runs etcd and the control plane.

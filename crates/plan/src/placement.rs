@@ -3,6 +3,7 @@
 //! the lease's own matter.
 //!
 //! ```text
+//! the holder leaves,   another has been fit for 1 s                         -> to the most preferred of these
 //! the holder is fit,   failback is off, or nobody preferred to it is steady -> it stays
 //! the holder is fit,   one preferred to it has been fit for 10 s            -> to that one
 //! the holder is unfit, another has been fit for 1 s                         -> to the most preferred of these
@@ -139,6 +140,7 @@ pub fn place(cx: &PlacementCx<'_>) -> Option<Move> {
         .iter()
         .filter_map(|id| cx.state.host_by_id(*id))
         .filter(|host| host.id != holder.id && host.role == Role::ControlPlane)
+        .filter(|host| host.removal.is_none())
         .collect();
     others.sort_by_key(|host| (preference(cx.spec, host), host.id));
     let after = |least_ms: u64, eligible: &dyn Fn(&Host) -> bool| {
@@ -147,6 +149,15 @@ pub fn place(cx: &PlacementCx<'_>) -> Option<Move> {
             .find(|host| eligible(host) && cx.steadiness.fit_for(host.id, cx.now_ms, least_ms))
             .copied()
     };
+    if holder.removal.is_some() {
+        let to = after(RELIEF_MS, &|_| true)?;
+        let why = format!("{} leaves the cluster", holder.name);
+        return Some(Move {
+            from: holder.id,
+            to: to.id,
+            why,
+        });
+    }
     if cx.steadiness.unfit_for(holder.id, cx.now_ms, UNFIT_MS) {
         let to = after(RELIEF_MS, &|_| true)?;
         let why = format!("{} cannot serve, and {} can", holder.name, to.name);

@@ -123,9 +123,16 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             based_on,
             spec_yaml: yaml,
         }),
-        Command::StartRemoval { host_name, forced } => {
-            Wire::StartRemoval(v1::StartRemoval { host_name, forced })
-        }
+        Command::StartRemoval {
+            host_name,
+            forced,
+            leaves,
+        } => Wire::StartRemoval(v1::StartRemoval {
+            host_name,
+            forced,
+            leaves,
+        }),
+        Command::AbortRemoval { operation } => Wire::AbortRemoval(v1::AbortRemoval { operation }),
         Command::FinishRemoval { host_id } => Wire::FinishRemoval(v1::FinishRemoval { host_id }),
     };
     v1::Entry {
@@ -218,6 +225,10 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
         Wire::StartRemoval(r) => Command::StartRemoval {
             host_name: r.host_name,
             forced: r.forced,
+            leaves: r.leaves,
+        },
+        Wire::AbortRemoval(a) => Command::AbortRemoval {
+            operation: a.operation,
         },
         Wire::FinishRemoval(r) => Command::FinishRemoval { host_id: r.host_id },
     };
@@ -290,7 +301,9 @@ mod tests {
             Command::StartRemoval {
                 host_name: "cp2".into(),
                 forced: true,
+                leaves: true,
             },
+            Command::AbortRemoval { operation: 3 },
             Command::FinishRemoval { host_id: 2 },
             Command::AdmitHost(AdmitHost {
                 token_id: "abc123".into(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use khactl_proto::v1;
 use prost::Message;
 
-use crate::address::{Hold, Leftover, Port};
+use crate::address::{Hold, Leftover, Netlink, Port, clear_neighbours};
 use crate::control::place;
 use crate::error::VipError;
 use crate::feed::Wanted;
@@ -59,10 +59,16 @@ pub fn release(run_dir: &Path, encoded: &[u8]) -> Result<(), VipError> {
     Ok(())
 }
 
-/// Takes the VIP and then the gate away. Refused while a khavip lives in the run folder.
+/// Takes the VIP, the peers' neighbour entries and then the gate away. Refused while a khavip lives in the run folder.
 pub fn remove_gate(run_dir: &Path) -> Result<(), VipError> {
     let _lock = lock(run_dir)?;
     let _closed = Gate::leftover()?;
     Leftover::new(run_dir).clear()?;
+    let neighbours = |cause| VipError::Netlink {
+        doing: "removing the peers' neighbour entries",
+        cause,
+    };
+    let mut netlink = Netlink::open().map_err(neighbours)?;
+    clear_neighbours(&mut netlink).map_err(neighbours)?;
     gate::remove()
 }

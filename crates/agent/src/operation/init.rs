@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::{Journal, applied, operation};
 use crate::agent::{Agent, ProgressSender};
+use crate::departure;
 use crate::external;
 use crate::founding::Founding;
 use crate::member::{Member, RaftTimes};
@@ -50,6 +51,7 @@ pub async fn run(
     })?;
 
     journal.begin("check").await?;
+    departure::refuse(agent, DOING)?;
     let spec = parse(&request.spec_yaml, &request.file)?;
     let node = match agent.node() {
         Some(node) => {

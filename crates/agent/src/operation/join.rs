@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::{Journal, applied, count_warning, operation};
 use crate::agent::{Agent, ProgressSender};
+use crate::departure;
 use crate::member::{Contact, Member, RaftTimes};
 use crate::net::{DialError, ProbeAnswer, TlsFiles, connect_pinned};
 use crate::node::Node;
@@ -51,6 +52,7 @@ pub async fn run(
         )
     })?;
     journal.begin("check").await?;
+    departure::refuse(agent, DOING)?;
     let token = JoinToken::parse(&request.token).map_err(|error| {
         Refused::new(
             "KHA2065",

@@ -22,6 +22,7 @@ use crate::refused::Refused;
 use crate::time;
 
 const DOING: &str = "remove a host";
+const LEAVING: &str = "leave the cluster";
 const STEPS: [&str; 5] = ["check", "lease", "etcd", "consensus", "record"];
 /// A change of the leader meanwhile takes an election.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -56,7 +57,7 @@ pub async fn run(
             "KHA2083",
             DOING,
             format!("{name} is this very host"),
-            "run the command on a host that stays",
+            "run the command on a host that stays, or `khactl leave` here",
         ));
     }
     node.barrier().await.map_err(|r| r.while_doing(DOING))?;
@@ -67,7 +68,12 @@ pub async fn run(
         return tell_again(&journal, &node, operation, name).await;
     };
     let host_id = host.id;
-    let operation = ask_leader(&node, actor, request).await?;
+    let ask = Ask {
+        host_name: name.clone(),
+        force: request.force,
+        leaves: false,
+    };
+    let operation = ask.leader(&node, actor).await?;
     applied(&node, DOING, LOG_TIMEOUT, |state| {
         state.operations.contains_key(&operation)
     })
@@ -120,7 +126,8 @@ pub async fn run(
 ///
 /// # Errors
 /// The removal is refused, or this host does not lead.
-pub async fn begin(node: &Node, actor: &str, host_name: &str, force: bool) -> Result<u64, Refused> {
+pub async fn begin(node: &Node, actor: &str, ask: &Ask) -> Result<u64, Refused> {
+    let host_name = &ask.host_name;
     // What a new leader has not heard yet it must not take for dead.
     let collected = || {
         let since_ms = node.reports().leading_since_ms();
@@ -135,72 +142,92 @@ pub async fn begin(node: &Node, actor: &str, host_name: &str, force: bool) -> Re
         .get(host_name)
         .ok_or_else(|| no_host(host_name))?;
     if host.removal.is_none() {
-        refuse(cluster_loop::judge(node, host.id)?, host_name, force)?;
+        ask.refuse(cluster_loop::judge(node, host.id)?)?;
     }
     let command = Command::StartRemoval {
-        host_name: host_name.to_owned(),
-        forced: force,
+        host_name: host_name.clone(),
+        forced: ask.force,
+        leaves: ask.leaves,
     };
     let operation = node
         .propose_here(actor, command)
         .await
-        .map_err(|r| r.while_doing(DOING))?;
+        .map_err(|r| r.while_doing(ask.doing()))?;
     node.cluster_changed.notify_one();
     Ok(operation)
 }
 
-fn refuse(verdict: Verdict, host_name: &str, force: bool) -> Result<(), Refused> {
-    match verdict {
-        Verdict::Harmless => Ok(()),
-        Verdict::BearsLess(_) if force => Ok(()),
-        Verdict::BearsLess(numbers) => Err(Refused::new(
-            "KHA2085",
-            DOING,
-            format!("without {host_name} the cluster bears less: {numbers}"),
-            "let another host join first; or say `--force` if that is what you want",
-        )),
-        Verdict::Stops(numbers) => Err(Refused::new(
-            "KHA2084",
-            DOING,
-            format!("without {host_name} {numbers}"),
-            "let the other hosts run first, or let another one join",
-        )),
-    }
+/// Which host is to go, and how it was asked for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The host.
+    pub host_name: String,
+    /// Also if fewer faults are borne afterwards.
+    pub force: bool,
+    /// The host itself asks.
+    pub leaves: bool,
 }
 
-/// Tries again where the request has certainly not been taken, or where a second one does no harm.
-async fn ask_leader(
-    node: &Node,
-    actor: &str,
-    request: &v1::RemoveHostRequest,
-) -> Result<u64, Refused> {
-    let deadline = khactl_sys::clock::boottime() + LEADER_TIMEOUT;
-    loop {
-        let asked = match node.leader_address() {
-            None => begin(node, actor, &request.host, request.force).await,
-            Some(leader) => node
-                .peer(leader)
-                .remove(time::within(
-                    LEADER_TIMEOUT,
-                    v1::RemoveRequest {
-                        host_name: request.host.clone(),
-                        force: request.force,
-                        actor: actor.to_owned(),
-                    },
-                ))
-                .await
-                .map(|answer| answer.into_inner().operation)
-                .map_err(|status| Refused::of_call(DOING, &status)),
-        };
-        let again = |refused: &Refused| {
-            matches!(
-                refused.kind,
-                tonic::Code::Aborted | tonic::Code::Unavailable | tonic::Code::Unknown
-            ) && khactl_sys::clock::boottime() < deadline
-        };
-        match asked {
-            Err(refused) if again(&refused) => time::pause(Duration::from_millis(100)).await,
-            asked => return asked,
+impl Ask {
+    fn doing(&self) -> &'static str {
+        if self.leaves { LEAVING } else { DOING }
+    }
+
+    fn refuse(&self, verdict: Verdict) -> Result<(), Refused> {
+        let host_name = &self.host_name;
+        match verdict {
+            Verdict::Harmless => Ok(()),
+            Verdict::BearsLess(_) if self.force => Ok(()),
+            Verdict::BearsLess(numbers) => Err(Refused::new(
+                "KHA2085",
+                self.doing(),
+                format!("without {host_name} the cluster bears less: {numbers}"),
+                "let another host join first; or say `--force` if that is what you want",
+            )),
+            Verdict::Stops(numbers) => Err(Refused::new(
+                "KHA2084",
+                self.doing(),
+                format!("without {host_name} {numbers}"),
+                "let the other hosts run first, or let another one join",
+            )),
+        }
+    }
+
+    /// Has the leader judge and begin it. Tries again where the request has certainly not been taken, or where a
+    /// second one does no harm.
+    ///
+    /// # Errors
+    /// The leader's refusal, or that there is none.
+    pub async fn leader(&self, node: &Node, actor: &str) -> Result<u64, Refused> {
+        let deadline = khactl_sys::clock::boottime() + LEADER_TIMEOUT;
+        loop {
+            let asked = match node.leader_address() {
+                None => begin(node, actor, self).await,
+                Some(leader) => node
+                    .peer(leader)
+                    .remove(time::within(
+                        LEADER_TIMEOUT,
+                        v1::RemoveRequest {
+                            host_name: self.host_name.clone(),
+                            force: self.force,
+                            actor: actor.to_owned(),
+                            leaves: self.leaves,
+                        },
+                    ))
+                    .await
+                    .map(|answer| answer.into_inner().operation)
+                    .map_err(|status| Refused::of_call(self.doing(), &status)),
+            };
+            let again = |refused: &Refused| {
+                matches!(
+                    refused.kind,
+                    tonic::Code::Aborted | tonic::Code::Unavailable | tonic::Code::Unknown
+                ) && khactl_sys::clock::boottime() < deadline
+            };
+            match asked {
+                Err(refused) if again(&refused) => time::pause(Duration::from_millis(100)).await,
+                asked => return asked,
+            }
         }
     }
 }
@@ -219,10 +246,12 @@ fn wait(node: &Node, until: &str, done: impl FnOnce(&ClusterState) -> bool) -> R
 }
 
 fn removed_earlier(state: &ClusterState, name: &str) -> Option<u64> {
-    state
-        .operation_of(OperationKind::Remove, name)
+    [OperationKind::Remove, OperationKind::Leave]
+        .into_iter()
+        .filter_map(|kind| state.operation_of(kind, name))
         .filter(|(_, operation)| operation.state == OperationState::Done)
         .map(|(id, _)| id)
+        .max()
 }
 
 /// It was complete before it was asked for again.
@@ -243,8 +272,8 @@ async fn tell_again(
 
 fn what_is(name: &str, left: usize) -> String {
     format!(
-        "{name} is removed, {left} hosts are left. Its machine is refused from now on; to use it again, stop \
-         khad there and empty its data folder"
+        "{name} is removed, {left} hosts are left. Its machine is refused from now on; to use it again, \
+         `khactl reset` there"
     )
 }
 

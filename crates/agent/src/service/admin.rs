@@ -3,6 +3,7 @@
 use khactl_model::command::{AddToken, Command};
 use khactl_model::spec::ClusterSpec;
 use khactl_model::state::Role;
+use khactl_model::status::{ClusterStatus, JournalEntry};
 use khactl_pki::JoinToken;
 use khactl_proto::v1::{self, admin_server::Admin};
 use std::collections::BTreeMap;
@@ -19,10 +20,11 @@ use crate::issue;
 use crate::logs;
 use crate::net::{require_admin, require_local};
 use crate::node::Node;
-use crate::operation::{init, join, remove};
+use crate::operation::{init, join, leave, remove};
 use crate::overview::{View, overview};
 use crate::preflight;
 use crate::refused::Refused;
+use crate::reset;
 use crate::time;
 use crate::transfer;
 
@@ -47,6 +49,10 @@ impl AdminService {
 
     fn node(&self, doing: &str) -> Result<Arc<Node>, Refused> {
         self.agent.node().ok_or_else(|| {
+            if let Some(departure) = self.agent.departed.known() {
+                let problem = departure.problem();
+                return Refused::new(&problem.code, doing, problem.text, problem.advice);
+            }
             Refused::new(
                 "KHA3050",
                 doing,
@@ -147,6 +153,77 @@ impl Admin for AdminService {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type LeaveStream = ProgressStream;
+
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<Self::LeaveStream>, Status> {
+        require_local(&request)?;
+        let actor = self.actor(&request)?;
+        let (sender, receiver) = mpsc::channel(64);
+        let agent = Arc::clone(&self.agent);
+        let request = request.into_inner();
+        self.agent.tasks.spawn("leave", async move {
+            let stopping = agent.tasks.stopping();
+            let run = leave::run(&agent, &actor, &request, &sender);
+            tokio::select! {
+                outcome = run => if let Err(refused) = outcome {
+                    tracing::warn!(%refused, "leave ended");
+                    let _ = sender.send(Err(refused.into())).await;
+                },
+                () = stopping => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn reset(
+        &self,
+        request: Request<v1::ResetRequest>,
+    ) -> Result<Response<v1::ResetResponse>, Status> {
+        require_local(&request)?;
+        let actor = self.actor(&request)?;
+        let force = request.into_inner().force;
+        reset::judge(&self.agent, force).await?;
+        tracing::info!(actor, force, "asked to clean this host");
+        let kept = reset::begin(&self.agent).await?;
+        Ok(Response::new(v1::ResetResponse { kept }))
+    }
+
+    async fn read_journal(
+        &self,
+        request: Request<v1::ReadJournalRequest>,
+    ) -> Result<Response<v1::ReadJournalResponse>, Status> {
+        let doing = "read the journal";
+        require_admin(&request)?;
+        let node = self.node(doing)?;
+        node.barrier().await.map_err(|r| r.while_doing(doing))?;
+        let operations = node.state().operations;
+        let entries: Vec<JournalEntry> = operations
+            .into_iter()
+            .rev()
+            .map(|(id, operation)| JournalEntry { id, operation })
+            .collect();
+        let json = serde_json::to_string(&entries)
+            .map_err(|error| Refused::new("KHA3051", doing, error, "report this as a bug"))?;
+        Ok(Response::new(v1::ReadJournalResponse { json }))
+    }
+
+    async fn abort_operation(
+        &self,
+        request: Request<v1::AbortOperationRequest>,
+    ) -> Result<Response<v1::AbortOperationResponse>, Status> {
+        let doing = "abort an operation";
+        let actor = self.actor(&request)?;
+        let operation = request.into_inner().operation;
+        self.node(doing)?
+            .propose(&actor, Command::AbortRemoval { operation })
+            .await
+            .map_err(|r| r.while_doing(doing))?;
+        Ok(Response::new(v1::AbortOperationResponse {}))
     }
 
     async fn create_token(
@@ -260,6 +337,10 @@ impl Admin for AdminService {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         require_admin(&request)?;
+        if let Some(departure) = self.agent.departed.known() {
+            let json = json_of(&departure.status())?;
+            return Ok(Response::new(v1::StatusResponse { json }));
+        }
         let node = self.node("show the status")?;
         if let Some(leader) = node.leader_address() {
             let asked = node
@@ -399,8 +480,6 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
         })
         .unwrap_or_default();
     let leader_view = node.leader_view.borrow().clone();
-    let mut problems = leader_view.problems;
-    problems.extend(node.standing.problem(&node.member.host_name));
     let status = overview(&View {
         state: &state,
         raft: &raft,
@@ -409,8 +488,12 @@ pub fn status_json(node: &Node) -> Result<String, Refused> {
         lease_ms,
         seen_by: &node.member.host_name,
         waiting: leader_view.waiting,
-        problems,
+        problems: leader_view.problems,
     });
-    serde_json::to_string(&status)
+    json_of(&status)
+}
+
+fn json_of(status: &ClusterStatus) -> Result<String, Refused> {
+    serde_json::to_string(status)
         .map_err(|error| Refused::new("KHA3051", "show the status", error, "report this as a bug"))
 }

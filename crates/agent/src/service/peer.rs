@@ -139,8 +139,12 @@ impl Peer for PeerService {
         let caller = self.caller(&request)?;
         let request = request.into_inner();
         let actor = actor_of(&caller, request.actor);
-        let operation =
-            remove::begin(&self.node, &actor, &request.host_name, request.force).await?;
+        let ask = remove::Ask {
+            host_name: request.host_name,
+            force: request.force,
+            leaves: request.leaves,
+        };
+        let operation = remove::begin(&self.node, &actor, &ask).await?;
         Ok(Response::new(v1::RemoveResponse { operation }))
     }
 

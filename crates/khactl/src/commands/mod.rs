@@ -2,14 +2,18 @@
 
 mod completion;
 mod config;
+mod confirmation;
 mod init;
 mod join;
+mod journal;
 mod kubeconfig;
 mod lab;
+mod leave;
 mod logs;
 mod operation;
 mod preflight;
 mod remove;
+mod reset;
 mod spec_file;
 mod status;
 mod token;
@@ -34,6 +38,9 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Init(args) => wait_for(init::run(&agent()?, args, output)),
         Command::Join(args) => wait_for(join::run(&agent()?, args, output)),
         Command::Remove(args) => wait_for(remove::run(&agent()?, args, output)),
+        Command::Leave(args) => wait_for(leave::run(&agent()?, args, output)),
+        Command::Reset(args) => wait_for(reset::run(&agent()?, args, output)),
+        Command::Operation(command) => wait_for(journal::run(&agent()?, command, output)),
         Command::Token(command) => wait_for(token::run(&agent()?, command, output)),
         Command::Status(args) => wait_for(status::run(&agent()?, args, output)),
         Command::Vip(command) => wait_for(transfer::vip(&agent()?, command, output)),

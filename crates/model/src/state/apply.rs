@@ -79,15 +79,18 @@ impl ClusterState {
             Command::AdmitHost(admit) => self.admit_host(admit, entry.at_ms),
             Command::AddToken(add) => self.add_token(add, entry.at_ms),
             Command::DropToken { id } => self.drop_token(id),
-            Command::SetEtcdStage(set) => self.set_etcd_stage(set),
-            Command::SetLease { epoch, members } => self.set_lease(*epoch, members),
+            Command::SetEtcdStage(set) => self.set_etcd_stage(set, entry.at_ms),
+            Command::SetLease { epoch, members } => self.set_lease(*epoch, members, entry.at_ms),
             Command::StartOperation { kind, host_name } => {
                 Ok(self.start_operation(entry, *kind, host_name))
             }
             Command::SetSpec { based_on, yaml } => self.set_spec(entry, *based_on, yaml),
-            Command::StartRemoval { host_name, forced } => {
-                self.start_removal(entry, host_name, *forced)
-            }
+            Command::StartRemoval {
+                host_name,
+                forced,
+                leaves,
+            } => self.start_removal(entry, host_name, *forced, *leaves),
+            Command::AbortRemoval { operation } => self.abort_removal(entry, *operation),
             Command::FinishRemoval { host_id } => self.finish_removal(*host_id, entry.at_ms),
             Command::RecordStep {
                 operation,
@@ -332,7 +335,7 @@ impl ClusterState {
         Ok(0)
     }
 
-    fn set_etcd_stage(&mut self, set: &SetEtcdStage) -> Result<u64, Refused> {
+    fn set_etcd_stage(&mut self, set: &SetEtcdStage, at_ms: i64) -> Result<u64, Refused> {
         let host = self.hosts.get_mut(&set.host_name).ok_or_else(|| {
             Refused::new(
                 "KHA2020",
@@ -354,10 +357,14 @@ impl ClusterState {
             host.etcd.initial_cluster.clone_from(&set.initial_cluster);
         }
         host.etcd.started |= set.started;
-        Ok(host.id)
+        let (id, gone) = (host.id, host.etcd.stage == EtcdStage::Absent);
+        if gone {
+            self.journal_removal_of(id, "etcd", at_ms);
+        }
+        Ok(id)
     }
 
-    fn set_lease(&mut self, epoch: u64, members: &[u64]) -> Result<u64, Refused> {
+    fn set_lease(&mut self, epoch: u64, members: &[u64], at_ms: i64) -> Result<u64, Refused> {
         if epoch != self.lease.epoch + 1 {
             return Err(Refused::new(
                 "KHA2021",
@@ -397,10 +404,16 @@ impl ClusterState {
                 "change one member at a time",
             ));
         }
-        self.lease = LeaseMembership {
-            epoch,
-            members: members.to_vec(),
-        };
+        let before = std::mem::replace(
+            &mut self.lease,
+            LeaseMembership {
+                epoch,
+                members: members.to_vec(),
+            },
+        );
+        for id in before.members.iter().filter(|id| !members.contains(id)) {
+            self.journal_removal_of(*id, "lease", at_ms);
+        }
         Ok(epoch)
     }
 
@@ -470,10 +483,19 @@ fn audit_text(command: &Command) -> Option<String> {
             format!("start {} of {host_name}", kind.as_str())
         }
         Command::SetSpec { based_on, .. } => format!("change the spec of revision {based_on}"),
-        Command::StartRemoval { host_name, forced } => {
+        Command::StartRemoval {
+            host_name,
+            forced,
+            leaves,
+        } => {
             let how = if *forced { " by force" } else { "" };
-            format!("remove host {host_name}{how}")
+            if *leaves {
+                format!("host {host_name} leaves{how}")
+            } else {
+                format!("remove host {host_name}{how}")
+            }
         }
+        Command::AbortRemoval { operation } => format!("abort operation {operation}"),
         Command::FinishRemoval { host_id } => format!("host id {host_id} is removed"),
         // The journal itself tells the steps.
         Command::RecordStep { .. } => return None,

@@ -56,6 +56,11 @@ impl Operation {
             .any(|s| s.name == step && matches!(s.state, StepState::Finished | StepState::Done))
     }
 
+    /// Whether that step has begun at least.
+    pub(super) fn step_began(&self, step: &str) -> bool {
+        self.steps.iter().any(|s| s.name == step)
+    }
+
     pub(super) fn record(&mut self, step: &str, state: StepState, text: &str, at_ms: i64) {
         match self.steps.iter_mut().find(|s| s.name == step) {
             Some(known) => {
@@ -71,8 +76,8 @@ impl Operation {
                 changed_at_ms: at_ms,
             }),
         }
-        // What is complete stays so, whatever an earlier step's record comes late with.
-        if self.state == OperationState::Done {
+        // What is complete or given up stays so, whatever an earlier step's record comes late with.
+        if self.state != OperationState::Running {
             return;
         }
         self.state = match state {

@@ -68,6 +68,7 @@ fn remove(number: u8) -> Command {
     Command::StartRemoval {
         host_name: format!("cp{number}"),
         forced: false,
+        leaves: false,
     }
 }
 
@@ -388,4 +389,76 @@ fn of_two_changes_of_the_spec_at_once_the_second_is_refused_and_old_revisions_go
         (last.actor.as_str(), last.outcome.as_str()),
         ("root@cp1", "ok")
     );
+}
+
+#[test]
+fn a_removal_is_journaled_by_what_it_does_and_aborted_only_before_its_point_of_no_return() {
+    let mut state = cluster_of(3);
+    let lease = |epoch, members: &[u64]| Command::SetLease {
+        epoch,
+        members: members.to_vec(),
+    };
+    state.apply(&entry(1, lease(2, &[1, 2]))).unwrap();
+    state.apply(&entry(1, lease(3, &[1, 2, 3]))).unwrap();
+    let begins = || Command::StartRemoval {
+        host_name: "cp3".into(),
+        forced: false,
+        leaves: true,
+    };
+    let abort = |operation| Command::AbortRemoval { operation };
+    let steps = |state: &ClusterState, id: u64| -> Vec<String> {
+        let steps = &state.operations[&id].steps;
+        steps.iter().map(|step| step.name.clone()).collect()
+    };
+    let id = state.apply(&entry(5, begins())).unwrap();
+    assert_eq!(state.operations[&id].kind, OperationKind::Leave);
+    state.apply(&entry(6, lease(4, &[1, 2]))).unwrap();
+    assert_eq!(state.apply(&entry(7, abort(id))), Ok(id));
+    assert_eq!(state.apply(&entry(8, abort(id))), Ok(id), "asked again");
+    assert_eq!(steps(&state, id), ["check", "lease", "aborted"]);
+    assert_eq!(state.operations[&id].state, OperationState::Failed);
+    assert_eq!(state.staying().count(), 3);
+
+    let second = state.apply(&entry(9, begins())).unwrap();
+    assert_ne!(second, id);
+    let past = Command::RecordStep {
+        operation: second,
+        step: crate::state::IRREVOCABLE.into(),
+        state: StepState::Finished,
+        text: String::new(),
+    };
+    // A leader that had not heard of the abort yet takes nothing back.
+    let late = Command::RecordStep {
+        operation: id,
+        step: crate::state::IRREVOCABLE.into(),
+        state: StepState::Finished,
+        text: String::new(),
+    };
+    state.apply(&entry(10, late)).unwrap();
+    assert_eq!(state.operations[&id].state, OperationState::Failed);
+    state.apply(&entry(11, past)).unwrap();
+    assert_eq!(refused(&mut state, 12, abort(second)), "KHA2089");
+    let absent = Command::SetEtcdStage(SetEtcdStage {
+        host_name: "cp3".into(),
+        stage: EtcdStage::Absent,
+        member_id: 0,
+        initial_cluster: String::new(),
+        started: false,
+    });
+    state.apply(&entry(13, absent)).unwrap();
+    state
+        .apply(&entry(14, Command::FinishRemoval { host_id: 3 }))
+        .unwrap();
+    assert_eq!(
+        steps(&state, second),
+        ["check", "irrevocable", "etcd", "consensus", "done"]
+    );
+    assert_eq!(refused(&mut state, 15, abort(second)), "KHA2088");
+    assert_eq!(refused(&mut state, 16, abort(99)), "KHA2001");
+    let init = Command::StartOperation {
+        kind: OperationKind::Init,
+        host_name: "cp1".into(),
+    };
+    let init = state.apply(&entry(17, init)).unwrap();
+    assert_eq!(refused(&mut state, 18, abort(init)), "KHA2087");
 }

@@ -1,15 +1,21 @@
-//! Leaving, in the reverse order of joining: leadership, lease, etcd, Raft, the host's record.
+//! Leaving, in the reverse order of joining: leadership, VIP, lease, control plane, etcd, Raft, the host's record.
 //!
 //! ```text
-//! removal asked for -> leadership handed over -> out of the lease -> out of etcd -> out of Raft -> no host
-//!                      RaftTransfer              SetLease            EtcdRemove     RaftRemove     FinishRemoval
+//! removal asked for -> leadership handed over -> VIP handed over -> out of the lease -> its API server ended
+//!                      RaftTransfer              (placement)        SetLease            (its own plan)
+//!       -> irrevocable -> out of etcd -> out of Raft -> no host
+//!          RecordStep     EtcdRemove     RaftRemove     FinishRemoval
 //! ```
+//!
+//! Up to the record of the point of no return the removal may be aborted: that is refused by the same log in which
+//! the point is recorded, before anything is done that cannot be taken back.
 //!
 //! Whether the host lives makes no difference. No step is taken that would leave one of the three
 //! groups without a majority of members that run.
 
-use khactl_model::command::{Command, SetEtcdStage};
-use khactl_model::state::{EtcdStage, Host};
+use khactl_model::command::{Command, SetEtcdStage, StepState};
+use khactl_model::component::ComponentName;
+use khactl_model::state::{EtcdStage, Host, IRREVOCABLE, Role};
 
 use super::quorum::Group;
 use super::{ClusterCx, Step, etcd, lease};
@@ -24,7 +30,13 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
         return hand_leadership_over(cx, host);
     }
     if cx.state.lease.members.contains(&host.id) {
+        if hands_vip_over(cx, host) {
+            return Step::Wait(format!("{} hands the VIP over", host.name), None);
+        }
         return unless_lost(cx, host, Group::Lease, lease::leave);
+    }
+    if let Some(step) = pass_the_point_of_no_return(cx, host) {
+        return step;
     }
     if host.etcd.stage != EtcdStage::Absent {
         return leave_etcd(cx, host);
@@ -44,9 +56,45 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
     )
 }
 
+/// The holder gives it up first, where another host can take it.
+fn hands_vip_over(cx: &ClusterCx<'_>, host: &Host) -> bool {
+    let vip = |id: u64| cx.report(id).and_then(|report| report.vip.as_ref());
+    let able = |other: &&Host| {
+        other.id != host.id
+            && other.role == Role::ControlPlane
+            && cx.state.lease.members.contains(&other.id)
+            && vip(other.id).is_some_and(|vip| vip.fit && vip.ready)
+    };
+    vip(host.id).is_some_and(|vip| vip.holding) && cx.staying().iter().any(able)
+}
+
+/// `None` once it is passed.
+fn pass_the_point_of_no_return(cx: &ClusterCx<'_>, host: &Host) -> Option<Step> {
+    let removal = host.removal.as_ref()?;
+    if !cx.state.is_revocable(removal) {
+        return None;
+    }
+    let record = Command::RecordStep {
+        operation: removal.operation,
+        step: IRREVOCABLE.to_owned(),
+        state: StepState::Finished,
+        text: String::new(),
+    };
+    let why = format!("from here on {} can only leave", host.name);
+    Some(unless_lost(cx, host, Group::Raft, |_, _| {
+        Step::Do(Effect::Propose(record), why)
+    }))
+}
+
 /// etcd's own list tells whether it is so; the record follows it.
 fn leave_etcd(cx: &ClusterCx<'_>, host: &Host) -> Step {
     let name = &host.name;
+    let serves = cx
+        .component(host.id, ComponentName::KubeApiserver)
+        .is_some_and(|apiserver| apiserver.pid.is_some());
+    if serves {
+        return Step::Wait(format!("{name} ends its kube-apiserver"), None);
+    }
     match etcd::listed(cx, host) {
         Err(why) => Step::Wait(why, None),
         Ok(Some(member_id)) => unless_lost(cx, host, Group::Etcd, |_, host| {

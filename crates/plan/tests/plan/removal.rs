@@ -27,6 +27,7 @@ fn remove(cluster: &mut FakeCluster, name: &str) {
         command: Command::StartRemoval {
             host_name: name.to_owned(),
             forced: true,
+            leaves: false,
         },
     };
     cluster.state.apply(&entry).unwrap();
@@ -58,6 +59,7 @@ fn steps(cluster: &mut FakeCluster) -> Vec<String> {
             Effect::Propose(Command::SetEtcdStage(set)) => {
                 format!("{} {}", set.host_name, set.stage.as_str())
             }
+            Effect::Propose(Command::RecordStep { step, .. }) => step.clone(),
             Effect::Propose(Command::FinishRemoval { host_id }) => format!("{host_id} gone"),
             other => panic!("{other:?}"),
         });
@@ -67,12 +69,12 @@ fn steps(cluster: &mut FakeCluster) -> Vec<String> {
     seen
 }
 
-/// What each khavip is told of the lease.
+/// What each khavip is told of the lease; and what a host ends that leaves.
 fn feed(cluster: &mut FakeCluster) {
     let names: Vec<String> = cluster.state.hosts.keys().cloned().collect();
     for name in names {
         for effect in cluster.plan(&name).effects {
-            if matches!(effect, Effect::FeedVip(_)) {
+            if matches!(effect, Effect::FeedVip(_) | Effect::StopProcess { .. }) {
                 cluster.carry_out(&name, &effect);
             }
         }
@@ -101,8 +103,9 @@ fn cx<'a>(
     }
 }
 
-const CP3_LEAVES: [&str; 5] = [
+const CP3_LEAVES: [&str; 6] = [
     "epoch 4 [1, 2]",
+    "irrevocable",
     "cp3 out of etcd",
     "cp3 absent",
     "3 out of raft",
@@ -137,12 +140,110 @@ fn a_leader_that_is_to_leave_hands_leadership_over_first() {
         [
             "3 leads",
             "epoch 4 [2, 3]",
+            "irrevocable",
             "cp1 out of etcd",
             "cp1 absent",
             "1 out of raft",
             "1 gone"
         ]
     );
+}
+
+#[test]
+fn the_vip_is_handed_over_and_the_api_server_ended_before_the_host_leaves_lease_and_etcd() {
+    let mut cluster = cluster_of(3);
+    let why = |cluster: &FakeCluster| cluster.plan_cluster().status.why().to_owned();
+    for vip in cluster.facts.values_mut().filter_map(|f| f.vip.as_mut()) {
+        vip.fit = true;
+    }
+    cluster
+        .facts
+        .get_mut("cp3")
+        .unwrap()
+        .vip
+        .as_mut()
+        .unwrap()
+        .holding = true;
+    remove(&mut cluster, "cp3");
+    cluster.pass(10_000);
+    assert_eq!(why(&cluster), "cp3 hands the VIP over");
+    // Nobody else can have it: then it waits for nobody.
+    let others_fit = |cluster: &mut FakeCluster, fit: bool| {
+        for name in ["cp1", "cp2"] {
+            cluster
+                .facts
+                .get_mut(name)
+                .unwrap()
+                .vip
+                .as_mut()
+                .unwrap()
+                .fit = fit;
+        }
+    };
+    others_fit(&mut cluster, false);
+    assert_eq!(why(&cluster), "cp3 leaves the lease");
+    others_fit(&mut cluster, true);
+    cluster
+        .facts
+        .get_mut("cp3")
+        .unwrap()
+        .vip
+        .as_mut()
+        .unwrap()
+        .holding = false;
+
+    let effect = cluster.plan_cluster().effects.remove(0);
+    cluster.carry_out("cp1", &effect);
+    assert!(cluster.runs("cp3", ComponentName::KubeApiserver));
+    let effect = cluster.plan_cluster().effects.remove(0);
+    cluster.carry_out("cp1", &effect);
+    assert_eq!(why(&cluster), "cp3 ends its kube-apiserver");
+    feed(&mut cluster);
+    assert!(!cluster.runs("cp3", ComponentName::KubeApiserver));
+    assert!(cluster.runs("cp3", ComponentName::Etcd));
+    assert_eq!(why(&cluster), "cp3 leaves etcd");
+}
+
+#[test]
+fn a_removal_is_aborted_up_to_its_point_of_no_return_and_the_host_is_whole_again() {
+    let abort = |cluster: &mut FakeCluster| {
+        let operation = *cluster.state.operations.keys().last().unwrap();
+        cluster.state.apply(&Entry {
+            actor: "test".to_owned(),
+            at_ms: 0,
+            command: Command::AbortRemoval { operation },
+        })
+    };
+    let mut cluster = cluster_of(3);
+    remove(&mut cluster, "cp3");
+    cluster.pass(10_000);
+    let effect = cluster.plan_cluster().effects.remove(0);
+    cluster.carry_out("cp1", &effect);
+    assert_eq!(cluster.state.lease.members, [1, 2]);
+    feed(&mut cluster);
+    assert!(!cluster.runs("cp3", ComponentName::KubeApiserver));
+    abort(&mut cluster).unwrap();
+    abort(&mut cluster).unwrap();
+    cluster.settle(120, |_| 1);
+    assert_eq!(cluster.state.lease.members, [1, 2, 3]);
+    assert!(cluster.runs("cp3", ComponentName::KubeApiserver));
+
+    remove(&mut cluster, "cp3");
+    for _ in 0..60 {
+        cluster.pass(500);
+        feed(&mut cluster);
+        let Some(effect) = cluster.plan_cluster().effects.first().cloned() else {
+            continue;
+        };
+        let irrevocable = matches!(effect, Effect::Propose(Command::RecordStep { .. }));
+        cluster.carry_out("cp1", &effect);
+        if irrevocable {
+            break;
+        }
+    }
+    assert_eq!(abort(&mut cluster).unwrap_err().code, "KHA2089");
+    assert!(steps(&mut cluster).ends_with(&["3 gone".to_owned()]));
+    assert_eq!(abort(&mut cluster).unwrap_err().code, "KHA2088");
 }
 
 #[test]
@@ -174,9 +275,9 @@ fn two_that_leave_go_one_after_the_other() {
     remove(&mut cluster, "cp4");
     let seen = steps(&mut cluster);
     assert_eq!(seen[0], "epoch 6 [1, 2, 3, 5]");
-    assert_eq!(seen[4], "4 gone");
-    assert_eq!(seen[5], "epoch 7 [1, 2, 3]");
-    assert_eq!(seen.len(), 10);
+    assert_eq!(seen[5], "4 gone");
+    assert_eq!(seen[6], "epoch 7 [1, 2, 3]");
+    assert_eq!(seen.len(), 12);
 }
 
 #[test]
@@ -290,6 +391,6 @@ fn a_host_of_an_external_control_plane_leaves_without_etcd() {
     remove(&mut cluster, "cp3");
     assert_eq!(
         steps(&mut cluster),
-        ["epoch 4 [1, 2]", "3 out of raft", "3 gone"]
+        ["epoch 4 [1, 2]", "irrevocable", "3 out of raft", "3 gone"]
     );
 }
