@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::backend::{Backend, BackendStatus};
-use crate::config::{BalancerConfig, Method};
+use crate::config::{BalancerConfig, Limits, Method};
 use crate::connection::Client;
 use crate::pick::{Candidate, Picker};
+use crate::proxy;
+use crate::silence::{Silence, SilentClients};
 use crate::task::BalancerTask;
 
 /// The handle; cheap to clone.
@@ -28,6 +31,10 @@ pub struct BalancerStatus {
     pub backends: Vec<BackendStatus>,
     /// Connections open now, with those still looking for a backend.
     pub connections: u64,
+    /// Of those, the ones whose client has said nothing yet.
+    pub half_open: u64,
+    /// Connections that were reset because their clients said nothing.
+    pub half_open_ended: u64,
     /// What hinders it, in words for the operator.
     pub problems: Vec<String>,
 }
@@ -39,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) config: watch::Sender<BalancerConfig>,
     pub(crate) stop: watch::Sender<Option<Duration>>,
     pub(crate) connections: AtomicU64,
+    silent: Arc<SilentClients>,
     /// True while any backend is healthy.
     any_healthy: watch::Sender<bool>,
     current: Mutex<Current>,
@@ -51,6 +59,8 @@ pub(crate) struct Shared {
 struct Current {
     method: Method,
     backends_speak_tls: bool,
+    proxy_protocol: bool,
+    limits: Limits,
     backends: Vec<Arc<Backend>>,
     picker: Picker,
 }
@@ -62,6 +72,7 @@ impl Balancer {
             config: watch::Sender::new(BalancerConfig::default()),
             stop: watch::Sender::new(None),
             connections: AtomicU64::new(0),
+            silent: Arc::default(),
             any_healthy: watch::Sender::new(false),
             current: Mutex::default(),
             problems: Mutex::default(),
@@ -110,6 +121,8 @@ impl Balancer {
                 .map(|backend| backend.status())
                 .collect(),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            half_open: self.shared.silent.count() as u64,
+            half_open_ended: self.shared.silent.ended(),
             problems: self.shared.problems().values().cloned().collect(),
         }
     }
@@ -129,6 +142,8 @@ impl Shared {
         let mut current = self.current();
         current.method = config.method;
         current.backends_speak_tls = config.health.scheme.is_tls();
+        current.proxy_protocol = config.proxy_protocol;
+        current.limits = config.limits.clone();
         let addresses: Vec<SocketAddr> = backends.iter().map(|new| new.address()).collect();
         current.picker.retain(&addresses);
         let before = std::mem::replace(&mut current.backends, backends);
@@ -160,6 +175,34 @@ impl Shared {
             .filter(|backend| !left.contains(&backend.address()))
             .cloned()
             .collect()
+    }
+
+    /// Connections at one time.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.current().limits.connections
+    }
+
+    /// A client's silence begins.
+    pub(crate) fn await_first_word(&self) -> Silence {
+        let Limits {
+            half_open,
+            half_open_time,
+            ..
+        } = self.current().limits;
+        self.silent.enter(half_open, half_open_time)
+    }
+
+    /// Tells a backend who the client is, if it is to know; false if it did not take that.
+    pub(crate) fn tell_of(&self, client: &Client, backend: &TcpStream) -> bool {
+        if !self.current().proxy_protocol {
+            return true;
+        }
+        let Ok(called) = client.stream.local_addr() else {
+            return false;
+        };
+        let header = proxy::header_of(client.address, called);
+        // Nothing lies in the socket's buffer yet: it takes some dozens of bytes whole.
+        matches!(backend.try_write(&header), Ok(written) if written == header.len())
     }
 
     /// Whether what is no TLS is refused by every backend.

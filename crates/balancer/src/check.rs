@@ -14,14 +14,15 @@ use hyper_util::rt::TokioIo;
 use khactl_sys::clock::monotonic;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::backend::Backend;
-use crate::config::HealthConfig;
+use crate::config::{BalancerConfig, HealthConfig};
+use crate::proxy;
 
 /// Longest answer that is read; a healthy apiserver says `ok`.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +31,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Check {
     backend: Arc<Backend>,
     health: HealthConfig,
+    proxy_protocol: bool,
     tls: Option<Arc<ClientConfig>>,
     kept: Option<Kept>,
 }
@@ -43,12 +45,13 @@ struct Kept {
 impl Check {
     pub(crate) fn new(
         backend: Arc<Backend>,
-        health: HealthConfig,
+        wanted: &BalancerConfig,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
         Self {
             backend,
-            health,
+            health: wanted.health.clone(),
+            proxy_protocol: wanted.proxy_protocol,
             tls,
             kept: None,
         }
@@ -113,7 +116,7 @@ impl Check {
     async fn connect(&self) -> Result<Kept, String> {
         let address = self.backend.address();
         let began = monotonic();
-        let stream = TcpStream::connect(address)
+        let mut stream = TcpStream::connect(address)
             .await
             .map_err(|cause| format!("connecting failed: {cause}"))?;
         self.backend
@@ -121,6 +124,12 @@ impl Check {
         stream
             .set_nodelay(true)
             .map_err(|cause| format!("connecting failed: {cause}"))?;
+        if self.proxy_protocol {
+            stream
+                .write_all(&proxy::local_header())
+                .await
+                .map_err(|cause| format!("connecting failed: {cause}"))?;
+        }
         match &self.tls {
             None => handshake(stream).await,
             Some(tls) => {

@@ -15,6 +15,32 @@ pub struct BalancerConfig {
     pub health: HealthConfig,
     /// The backends; each address once.
     pub backends: Vec<BackendConfig>,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Whether backends are told who their clients are, before anything else (PROXY protocol, version 2). They must
+    /// understand it then, on every connection.
+    pub proxy_protocol: bool,
+}
+
+/// What clients may take of this program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at one time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Of those, the ones that have said nothing yet. One more, and the oldest is reset.
+    pub half_open: usize,
+    /// How long a client may say nothing after it has connected.
+    pub half_open_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            half_open: 1_000,
+            half_open_time: Duration::from_secs(10),
+        }
+    }
 }
 
 /// How the next backend is chosen.

@@ -24,6 +24,7 @@ use crate::balancer::Shared;
 use crate::dial::{Link, dial};
 use crate::relay::relay;
 use crate::said::Said;
+use crate::silence::Silence;
 
 /// A client that has said something and hears nothing for so long casts doubt on its backend, which is checked at
 /// once; a handshake takes milliseconds.
@@ -55,11 +56,14 @@ enum Opened {
     Lost,
     /// The client's address leaves this host.
     Cut,
+    /// The client has been silent for too long, or too many are.
+    Silent,
 }
 
 /// Serves one client until either side is done.
 pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
     let mut listener_cut = shared.watch_listener(client.listener);
+    let mut silence = Some(shared.await_first_word());
     let mut said = Said::default();
     let mut left: Vec<SocketAddr> = Vec::new();
     loop {
@@ -74,12 +78,24 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
         };
         drop(order);
         let began = monotonic();
-        match open(&client.stream, &mut link, &mut said, &mut listener_cut).await {
+        let told = shared.tell_of(&client, &link.stream);
+        let opening = Opening {
+            client: &client.stream,
+            link: &mut link,
+            said: &mut said,
+            silence: &mut silence,
+        };
+        let opened = if told {
+            opening.run(&mut listener_cut).await
+        } else {
+            Opened::Lost
+        };
+        match opened {
             Opened::Passing => {
                 pass(client.stream, link, said, listener_cut).await;
                 return;
             }
-            Opened::Cut => {
+            Opened::Cut | Opened::Silent => {
                 reset(&client.stream);
                 reset(&link.stream);
                 return;
@@ -102,43 +118,58 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
     }
 }
 
-/// Until the backend has said something, or the client so much that it is not kept.
-async fn open(
-    client: &TcpStream,
-    link: &mut Link,
-    said: &mut Said,
-    listener_cut: &mut watch::Receiver<u64>,
-) -> Opened {
-    let (stream, cut, backend) = (&link.stream, &mut link.cut, link.open.backend());
-    let mut slow = pin!(sleep(SLOW));
-    let mut doubted = false;
-    let mut first = [0; 1];
-    loop {
-        let asked = said.passed > 0;
-        tokio::select! {
-            biased;
-            answer = stream.peek(&mut first) => match answer {
-                Ok(0) | Err(_) => return Opened::Lost,
-                Ok(_) => {
-                    backend.answered();
-                    return Opened::Passing;
+/// A connection until the backend has said something, or the client so much that it is not kept.
+struct Opening<'a> {
+    client: &'a TcpStream,
+    link: &'a mut Link,
+    said: &'a mut Said,
+    silence: &'a mut Option<Silence>,
+}
+
+impl Opening<'_> {
+    async fn run(self, listener_cut: &mut watch::Receiver<u64>) -> Opened {
+        let Self {
+            client,
+            link,
+            said,
+            silence,
+        } = self;
+        let (stream, cut, backend) = (&link.stream, &mut link.cut, link.open.backend());
+        let mut slow = pin!(sleep(SLOW));
+        let mut doubted = false;
+        let mut first = [0; 1];
+        loop {
+            let asked = said.passed > 0;
+            tokio::select! {
+                biased;
+                answer = stream.peek(&mut first) => match answer {
+                    Ok(0) | Err(_) => return Opened::Lost,
+                    Ok(_) => {
+                        backend.answered();
+                        *silence = None;
+                        return Opened::Passing;
+                    }
+                },
+                _ = cut.changed() => {
+                    reset(stream);
+                    return Opened::Lost;
                 }
-            },
-            _ = cut.changed() => {
-                reset(stream);
-                return Opened::Lost;
-            }
-            _ = listener_cut.changed() => return Opened::Cut,
-            step = advance(client, stream, said) => match step {
-                Step::Heard if said.room() == 0 => return Opened::Passing,
-                Step::Heard => {}
-                Step::Passed => slow.set(sleep(SLOW)),
-                Step::ClientDone => return Opened::Passing,
-                Step::BackendGone => return Opened::Lost,
-            },
-            () = &mut slow, if asked && !doubted => {
-                doubted = true;
-                backend.doubt();
+                _ = listener_cut.changed() => return Opened::Cut,
+                step = advance(client, stream, said) => {
+                    *silence = None;
+                    match step {
+                        Step::Heard if said.room() == 0 => return Opened::Passing,
+                        Step::Heard => {}
+                        Step::Passed => slow.set(sleep(SLOW)),
+                        Step::ClientDone => return Opened::Passing,
+                        Step::BackendGone => return Opened::Lost,
+                    }
+                }
+                () = Silence::over(silence.as_mut()) => return Opened::Silent,
+                () = &mut slow, if asked && !doubted => {
+                    doubted = true;
+                    backend.doubt();
+                }
             }
         }
     }

@@ -21,10 +21,6 @@ use crate::error::BalancerError;
 use crate::listener::listen;
 use crate::tls::client_config;
 
-/// Most connections at one time: 8 hosts' worth of a busy cluster's clients, and a bound on
-/// memory (36 KiB each). More wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 8192;
-
 /// A listener that cannot be opened, or cannot accept for want of descriptors, tries again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -40,7 +36,7 @@ struct Running {
     checks: JoinSet<()>,
     connections: JoinSet<()>,
     /// What the checks were started with, so that they are restarted only for a change.
-    checked: Option<(HealthConfig, Vec<SocketAddr>)>,
+    checked: Option<(HealthConfig, bool, Vec<SocketAddr>)>,
 }
 
 impl BalancerTask {
@@ -71,7 +67,7 @@ impl BalancerTask {
                     let wanted = config.borrow_and_update().clone();
                     self.reconcile(&wanted, &mut running, &accepted_tx);
                 }
-                Some(client) = accepted.recv(), if running.connections.len() < CONNECTIONS_MAX => {
+                Some(client) = accepted.recv(), if self.has_room(&running) => {
                     self.start_connection(client, &mut running.connections);
                 }
                 Some(_ended) = running.connections.join_next() => self.count(&running),
@@ -89,6 +85,21 @@ impl BalancerTask {
             while running.connections.join_next().await.is_some() {}
         }
         self.count(&running);
+    }
+
+    /// Whether one more client can be served. Told as a problem while it cannot, and until a sixteenth is free again: at
+    /// the limit connections come and go all the time.
+    fn has_room(&self, running: &Running) -> bool {
+        let (open, most) = (running.connections.len(), self.shared.connections_max());
+        if open >= most {
+            let problem = format!(
+                "{most} connections are open, as many as `balancer.limits.connections` allows: more clients wait"
+            );
+            self.shared.set_problem("connections", Some(problem));
+        } else if open <= most - most / 16 {
+            self.shared.set_problem("connections", None);
+        }
+        open < most
     }
 
     fn count(&self, running: &Running) {
@@ -125,11 +136,11 @@ impl BalancerTask {
         }
         self.reconcile_backends(wanted);
         let addresses = wanted.backends.iter().map(|b| b.address).collect();
-        let checked = Some((wanted.health.clone(), addresses));
+        let checked = Some((wanted.health.clone(), wanted.proxy_protocol, addresses));
         if running.checked != checked {
             running.checked = checked;
             running.checks.abort_all();
-            self.start_checks(&wanted.health, &mut running.checks);
+            self.start_checks(wanted, &mut running.checks);
         }
         self.shared.judge();
     }
@@ -150,7 +161,8 @@ impl BalancerTask {
         }
     }
 
-    fn start_checks(&self, health: &HealthConfig, checks: &mut JoinSet<()>) {
+    fn start_checks(&self, wanted: &BalancerConfig, checks: &mut JoinSet<()>) {
+        let health = &wanted.health;
         let tls = match tls_of(health) {
             Ok(tls) => {
                 self.shared.set_problem("health check", None);
@@ -167,7 +179,7 @@ impl BalancerTask {
             }
         };
         for backend in self.shared.backends() {
-            let check = Check::new(backend.clone(), health.clone(), tls.clone());
+            let check = Check::new(backend.clone(), wanted, tls.clone());
             checks.spawn(watch_backend(
                 self.shared.clone(),
                 backend,

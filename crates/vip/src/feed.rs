@@ -229,6 +229,7 @@ fn balancer_config(fed: &v1::VipBalancer, vips: &[Vip]) -> Result<BalancerConfig
             None => HealthConfig::default(),
         },
         backends,
+        ..BalancerConfig::default()
     })
 }
 

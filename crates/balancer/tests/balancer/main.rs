@@ -3,5 +3,6 @@
 mod authority;
 mod balancing;
 mod failing;
+mod methods;
 mod server;
 mod tls_health;

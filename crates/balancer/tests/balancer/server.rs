@@ -124,6 +124,7 @@ pub(crate) fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig 
             ..HealthConfig::default()
         },
         backends,
+        ..BalancerConfig::default()
     }
 }
 
