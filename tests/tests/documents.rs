@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use clap::error::ErrorKind;
 use khactl::cli::Cli;
-use khactl_model::spec::Code;
+use khactl_model::spec::{Code, ValidSpec};
 
 /// Where a source file's tests begin: STYLE puts them last.
 const TESTS_BEGIN: &str = "#[cfg(test)]\nmod ";
@@ -97,6 +97,25 @@ fn every_relative_link_leads_to_a_file() {
     }
     assert!(seen > 0, "no link found");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_whole_spec_of_the_documents_is_valid() {
+    let mut seen = 0;
+    for document in documents() {
+        let text = read(&document);
+        let blocks = text.split("```yaml\n").skip(1);
+        for spec in blocks.filter_map(|rest| rest.split("```").next()) {
+            if !spec.starts_with("apiVersion: khactl.io/") {
+                continue;
+            }
+            seen += 1;
+            if let Err(problems) = ValidSpec::parse(spec) {
+                panic!("{}: {problems:?}\n{spec}", document.display());
+            }
+        }
+    }
+    assert!(seen > 1, "only {seen} specs found");
 }
 
 #[test]
