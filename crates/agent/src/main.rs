@@ -1,6 +1,7 @@
 //! `khad`: configure, run, end in order.
 
 mod once;
+mod watchdog;
 
 use anyhow::Context;
 use clap::Parser;
@@ -66,16 +67,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
     agent.serve_root(socket);
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let looked_at = agent.clone();
+    let look = move || drop(looked_at.node());
     let reset = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
         () = agent.reset_asked.notified() => true,
+        never = watchdog::keep_telling(look) => match never {},
     };
     if reset {
         agent.stop().await;
         reset::clean(&agent.config, &agent.processes).await?;
         match once::begin_anew()? {}
     }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("ending: components and the VIP are left as they are");
     agent.stop().await;
     Ok(())

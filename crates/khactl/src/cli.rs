@@ -116,6 +116,12 @@ pub enum Command {
         /// For which shell
         shell: Shell,
     },
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        into: PathBuf,
+    },
 }
 
 /// `khactl preflight`

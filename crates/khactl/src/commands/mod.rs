@@ -10,6 +10,7 @@ mod kubeconfig;
 mod lab;
 mod leave;
 mod logs;
+mod manual;
 mod operation;
 mod preflight;
 mod remove;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Logs(args) => wait_for(logs::run(&agent()?, args)),
         Command::Lab(command) => return lab::run(command, output),
         Command::Completion { shell } => completion::run(*shell),
+        Command::Manual { into } => manual::run(into),
     }
     .map(|()| ExitCode::SUCCESS)
 }
