@@ -11,6 +11,7 @@ use khactl_lab::{Lab, LabOptions, VIP};
 use khactl_model::status::ClusterStatus;
 use serde::Deserialize;
 
+use super::called::called;
 use super::failed;
 use crate::failure::{Failure, chain};
 use crate::output::line;
@@ -89,23 +90,24 @@ pub(super) fn form(lab: &Lab) -> Result<(), Failure> {
     write(&lab.client().etc_dir().join("kubeconfig"), &kubeconfig)
 }
 
-/// What a person can do now.
+/// What a person can do now, to be run as it is printed.
 pub(super) fn how_to_use(lab: &Lab) -> String {
     let name = match lab.name().as_str() {
         "lab" => String::new(),
         name => format!(" --name {name}"),
     };
+    let khactl = called();
     format!(
         "\nthe API answers at https://{VIP}:{PORT}; from the machine outside the cluster:\n\
-         \x20 khactl lab exec{name} client -- kubectl get namespaces\n\
+         \x20 {khactl} lab exec{name} client -- kubectl get namespaces\n\
          the cluster, and the lab:\n\
-         \x20 khactl lab exec{name} cp1 -- khactl status\n\
-         \x20 khactl lab status{name}\n\
+         \x20 {khactl} lab exec{name} cp1 -- khactl status\n\
+         \x20 {khactl} lab status{name}\n\
          cut a host's power and give it back:\n\
-         \x20 khactl lab kill{name} cp1\n\
-         \x20 khactl lab start{name} cp1\n\
+         \x20 {khactl} lab kill{name} cp1\n\
+         \x20 {khactl} lab start{name} cp1\n\
          take everything down:\n\
-         \x20 khactl lab down{name}"
+         \x20 {khactl} lab down{name}"
     )
 }
 

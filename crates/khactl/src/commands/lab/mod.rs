@@ -1,6 +1,7 @@
 //! `khactl lab`: clusters of hosts in network namespaces on this machine.
 
 mod api;
+mod called;
 mod cluster;
 mod demo;
 mod hosts;
