@@ -1,5 +1,5 @@
 //! The etcd client against three real members with mutual TLS. The program comes from the test
-//! set (`make kube`), in `$KHACTL_CACHE_DIR/kube/bundles` or `~/.cache/khactl/kube/bundles`.
+//! set (`make kube`): `$KHACTL_BUNDLE`, or where that is built, below `$KHACTL_CACHE` or `~/.cache/khactl`.
 
 use std::fs;
 use std::net::TcpListener;
@@ -23,7 +23,10 @@ const CALL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn bundle_folder() -> PathBuf {
-    let cache = std::env::var_os("KHACTL_CACHE_DIR").map_or_else(
+    if let Some(bundle) = std::env::var_os("KHACTL_BUNDLE") {
+        return PathBuf::from(bundle);
+    }
+    let cache = std::env::var_os("KHACTL_CACHE").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/khactl"),
         PathBuf::from,
     );
