@@ -13,7 +13,7 @@ use khactl_proto::v1;
 use khactl_proto::v1::raft_client::RaftClient;
 use khactl_raft::{Config, Error, Peer, Raft};
 use node::{CLUSTER, LONG, Loopback, Node, config};
-use numbers::{Numbers, add};
+use numbers::{HEAVY, HEAVY_BYTES, Numbers, add};
 use tonic::Code;
 
 /// Three voters; the first founded the group and leads.
@@ -139,7 +139,8 @@ async fn a_member_that_was_away_catches_up_by_snapshot() {
     away.stop().await;
     // Far more than the log keeps after its snapshots, with a snapshot of several chunks.
     let lead = &nodes[0];
-    for number in 0..600 {
+    let sent = HEAVY..HEAVY + 600;
+    for number in sent.clone() {
         lead.raft.propose(add(number)).await.expect("accepted");
     }
     lead.until("a snapshot was taken", |status| status.snapshot >= 400)
@@ -148,7 +149,7 @@ async fn a_member_that_was_away_catches_up_by_snapshot() {
     let index = lead.raft.linearizable().await.expect("a majority answers");
     applied(&back, index).await;
     assert!(
-        (0..600).all(|number| back.holds(number)),
+        sent.clone().all(|number| back.holds(number)),
         "the snapshot lacks numbers"
     );
     let seen = back
@@ -157,6 +158,12 @@ async fn a_member_that_was_away_catches_up_by_snapshot() {
     assert!(
         seen.snapshot >= 400,
         "it was sent, not taken on the way: {seen:?}"
+    );
+    // The group's own entries, its members and its terms, are a few of those.
+    let numbers = usize::try_from(seen.snapshot).expect("it is small") - 50;
+    assert!(
+        numbers * HEAVY_BYTES > 600 * 1024,
+        "it fits into two chunks of 256 KiB: {seen:?}"
     );
     nodes.push(back);
     for node in nodes {

@@ -8,6 +8,11 @@ use khactl_raft::Machine;
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(pub(crate) BTreeSet<u64>);
 
+/// From here on a number takes [`HEAVY_BYTES`] of a snapshot; a smaller one takes eight bytes.
+pub(crate) const HEAVY: u64 = 1 << 32;
+/// See [`HEAVY`].
+pub(crate) const HEAVY_BYTES: usize = 2048;
+
 /// The command that adds `number`.
 pub(crate) fn add(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
@@ -28,23 +33,40 @@ impl Machine for Numbers {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.0
-            .iter()
-            .flat_map(|number| number.to_be_bytes())
-            .collect()
+        self.0.iter().flat_map(|number| row(*number)).collect()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        Self::check_snapshot(bytes)?;
-        self.0 = bytes.chunks_exact(8).filter_map(number).collect();
+        self.0 = rows(bytes).ok_or_else(|| wrong(bytes))?;
         Ok(())
     }
 
     fn check_snapshot(bytes: &[u8]) -> Result<(), String> {
-        if bytes.len().is_multiple_of(8) {
-            Ok(())
-        } else {
-            Err(format!("{} bytes are no numbers", bytes.len()))
-        }
+        rows(bytes).map(drop).ok_or_else(|| wrong(bytes))
     }
+}
+
+/// A number in a snapshot. Every byte of it can be checked, so that a piece of a snapshot at the
+/// wrong place does not pass.
+fn row(number: u64) -> Vec<u8> {
+    let times = if number < HEAVY {
+        1
+    } else {
+        HEAVY_BYTES / size_of::<u64>()
+    };
+    number.to_be_bytes().repeat(times)
+}
+
+fn rows(mut bytes: &[u8]) -> Option<BTreeSet<u64>> {
+    let mut numbers = BTreeSet::new();
+    while !bytes.is_empty() {
+        let next = number(bytes.get(..size_of::<u64>())?)?;
+        bytes = bytes.strip_prefix(row(next).as_slice())?;
+        numbers.insert(next);
+    }
+    Some(numbers)
+}
+
+fn wrong(bytes: &[u8]) -> String {
+    format!("{} bytes are no numbers", bytes.len())
 }
