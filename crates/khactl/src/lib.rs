@@ -8,6 +8,7 @@ mod commands;
 mod connection;
 mod failure;
 mod identity;
+mod moment;
 mod output;
 mod progress;
 mod refusal;

@@ -5,13 +5,13 @@ mod page;
 use std::io::Write as _;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use khactl_model::status::ClusterStatus;
 use khactl_proto::v1::StatusRequest;
 
 use crate::cli::{Format, StatusArgs};
 use crate::connection::Agent;
 use crate::failure::{Failure, chain};
+use crate::moment;
 use crate::output::{Output, line};
 use crate::refusal::failure;
 
@@ -64,7 +64,7 @@ fn show(json: &str, output: Output) -> Result<(), Failure> {
 
 fn page_of(json: &str) -> Result<String, Failure> {
     let status: ClusterStatus = serde_json::from_str(json).map_err(|e| unread(&e))?;
-    Ok(page::render(&status, Timestamp::now()))
+    Ok(page::render(&status, moment::now()))
 }
 
 fn redraw(page: &str) -> Result<(), Failure> {

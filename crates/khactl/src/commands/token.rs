@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::{Format, TokenCommand, TokenCreateArgs};
 use crate::connection::Agent;
 use crate::failure::Failure;
+use crate::moment;
 use crate::output::{Output, line, table};
 use crate::refusal::failure;
 
@@ -91,7 +92,7 @@ async fn list(agent: &Agent, output: Output) -> Result<(), Failure> {
         .await
         .map_err(|status| failure(agent, "list the tokens", &status))?
         .into_inner();
-    let now_ms = Timestamp::now().as_millisecond();
+    let now_ms = moment::now().as_millisecond();
     let tokens = Tokens {
         tokens: answer
             .tokens
