@@ -16,8 +16,8 @@ systemd=false
 
 # Every file with its place, one pair a line.
 files() {
-  printf '%s %s\n' usr/bin/khactl "$PREFIX/bin/khactl" usr/sbin/khad "$PREFIX/sbin/khad" \
-    usr/sbin/khavip "$PREFIX/sbin/khavip" usr/lib/khactl/stop-host "$PREFIX/lib/khactl/stop-host" \
+  printf '%s %s\n' usr/bin/khactl "$PREFIX/bin/khactl" usr/bin/khad "$PREFIX/bin/khad" \
+    usr/bin/khavip "$PREFIX/bin/khavip" usr/lib/khactl/stop-host "$PREFIX/lib/khactl/stop-host" \
     lib/systemd/system/khad.service "$UNITS/khad.service" \
     lib/systemd/system/khactl-shutdown.service "$UNITS/khactl-shutdown.service" \
     usr/share/bash-completion/completions/khactl "$PREFIX/share/bash-completion/completions/khactl" \
@@ -45,7 +45,7 @@ files | while read -r from to; do
   cp -p "$from" "$to.new"
   case "$to" in
     */khad.service | */khactl-shutdown.service | */stop-host)
-      sed -i "s|/usr/sbin/|$PREFIX/sbin/|g; s|/usr/lib/khactl/|$PREFIX/lib/khactl/|g" "$to.new" ;;
+      sed -i "s|/usr/bin/kha|$PREFIX/bin/kha|g; s|/usr/lib/khactl/|$PREFIX/lib/khactl/|g" "$to.new" ;;
   esac
   mv "$to.new" "$to"
 done
@@ -57,9 +57,9 @@ for user in khactl-etcd khactl-apiserver khactl-controller-manager khactl-schedu
 done
 if $systemd; then
   systemctl daemon-reload
-  systemctl enable --now khactl-shutdown.service khad.service
   systemctl try-restart khad.service
+  systemctl enable --now khactl-shutdown.service khad.service
   echo "install: khad runs; next: khactl preflight"
 else
-  echo "install: there is no systemd: start $PREFIX/sbin/khad by what there is, so that its children outlive it"
+  echo "install: there is no systemd: start $PREFIX/bin/khad by what there is, so that its children outlive it"
 fi
