@@ -10,7 +10,8 @@ use crate::command::{
     AddToken, AdmitHost, Command, CreateCluster, Entry, OperationKind, SetEtcdStage,
 };
 
-/// Audit entries kept in the state; older ones are in the hosts' logs.
+/// Audit entries kept in the state; older ones are in the logs of the hosts, which tell each one as
+/// they apply it.
 pub const AUDIT_MAX: usize = 500;
 /// Tokens that may exist at once; expired ones are dropped first.
 pub const TOKENS_MAX: usize = 200;
@@ -50,6 +51,20 @@ impl Refused {
     }
 }
 
+impl AuditEntry {
+    /// What the audit trail says of an entry and its outcome; `None` for what is told elsewhere.
+    pub fn of(entry: &Entry, outcome: &Result<u64, Refused>) -> Option<Self> {
+        Some(Self {
+            at_ms: entry.at_ms,
+            actor: entry.actor.clone(),
+            action: audit_text(&entry.command)?,
+            outcome: outcome
+                .as_ref()
+                .map_or_else(|refused| refused.code.to_owned(), |_| "ok".to_owned()),
+        })
+    }
+}
+
 impl ClusterState {
     /// Applies an entry. The number is the id that was given, or 0.
     ///
@@ -57,18 +72,11 @@ impl ClusterState {
     /// The refusal; the state is then unchanged but for the audit trail.
     pub fn apply(&mut self, entry: &Entry) -> Result<u64, Refused> {
         let outcome = self.execute(entry);
-        if let Some(action) = audit_text(&entry.command) {
+        if let Some(audit) = AuditEntry::of(entry, &outcome) {
             if self.audit.len() >= AUDIT_MAX {
                 self.audit.pop_front();
             }
-            self.audit.push_back(AuditEntry {
-                at_ms: entry.at_ms,
-                actor: entry.actor.clone(),
-                action,
-                outcome: outcome
-                    .as_ref()
-                    .map_or_else(|refused| refused.code.to_owned(), |_| "ok".to_owned()),
-            });
+            self.audit.push_back(audit);
         }
         outcome
     }
