@@ -1,6 +1,6 @@
 //! The cluster state as Raft's state machine.
 
-use khactl_model::state::{ClusterState, Refused};
+use khactl_model::state::{AuditEntry, ClusterState, Refused};
 use khactl_proto::entry;
 use serde::{Deserialize, Serialize};
 
@@ -33,9 +33,23 @@ impl ClusterMachine {
 }
 
 impl khactl_raft::Machine for ClusterMachine {
-    fn apply(&mut self, _index: u64, command: &[u8]) -> Vec<u8> {
+    /// A host that starts applies what came after its newest snapshot once more, and tells of it once
+    /// more, with the same index.
+    fn apply(&mut self, index: u64, command: &[u8]) -> Vec<u8> {
         let outcome = match entry::decode(command) {
-            Ok(entry) => self.state.apply(&entry),
+            Ok(entry) => {
+                let outcome = self.state.apply(&entry);
+                if let Some(audit) = AuditEntry::of(&entry, &outcome) {
+                    let AuditEntry {
+                        at_ms,
+                        actor,
+                        action,
+                        outcome,
+                    } = audit;
+                    tracing::info!(index, at_ms, actor, action, outcome, "audit");
+                }
+                outcome
+            }
             // `check_command` keeps such an entry out of every log that this build accepts.
             Err(error) => Err(Refused {
                 code: "KHA2003",
@@ -80,9 +94,72 @@ impl khactl_raft::Machine for ClusterMachine {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use khactl_model::command::{Command, Entry};
     use khactl_raft::Machine;
+    use proptest::prelude::*;
+
+    /// Where the log of a test goes.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_tells_who_did_what_with_which_outcome() {
+        let told = Told::default();
+        let writer = told.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let entry = |command| {
+            entry::encode(&Entry {
+                actor: "root@cp1".into(),
+                at_ms: 5,
+                command,
+            })
+        };
+        tracing::subscriber::with_default(log, || {
+            let mut machine = ClusterMachine::default();
+            let _ = machine.apply(7, &entry(Command::DropToken { id: "none".into() }));
+            // The journal tells the steps.
+            let _ = machine.apply(
+                8,
+                &entry(Command::RecordStep {
+                    operation: 1,
+                    step: "etcd".into(),
+                    state: khactl_model::command::StepState::Finished,
+                    text: String::new(),
+                }),
+            );
+            assert_eq!(machine.state().audit.len(), 1);
+        });
+        let bytes = told.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in [
+            "INFO",
+            "index=7",
+            "at_ms=5",
+            "actor=\"root@cp1\"",
+            "action=\"revoke token none\"",
+            "outcome=\"KHA2010\"",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
 
     #[test]
     fn a_snapshot_restores_the_same_state_and_a_newer_one_is_refused() {
@@ -112,5 +189,27 @@ mod tests {
                 .unwrap_err()
                 .contains("version 99")
         );
+    }
+    proptest! {
+        #[test]
+        fn a_damaged_snapshot_is_refused_or_is_a_state(
+            at in any::<prop::sample::Index>(),
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut snapshot = ClusterMachine::default().snapshot();
+            let at = at.index(snapshot.len());
+            let end = snapshot.len().min(at + bytes.len());
+            snapshot.splice(at..end, bytes);
+            let mut machine = ClusterMachine::default();
+            let accepted = machine.restore(&snapshot).is_ok();
+            prop_assert_eq!(ClusterMachine::check_snapshot(&snapshot).is_ok(), accepted);
+            prop_assert_eq!(ClusterMachine::check_snapshot(&machine.snapshot()), Ok(()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_applied_without_harm(command in prop::collection::vec(any::<u8>(), 0..200)) {
+            let answer = ClusterMachine::default().apply(1, &command);
+            prop_assert!(entry::decode_answer(&answer).is_ok());
+        }
     }
 }

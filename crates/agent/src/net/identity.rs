@@ -99,18 +99,33 @@ impl fmt::Display for Identity {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
 
+    /// A real one: making it anew for each damage would take its time.
+    static ADMIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        der(&[
+            (DnType::OrganizationName, ADMINS),
+            (DnType::CommonName, "ann"),
+        ])
+    });
+
     fn certificate(entries: &[(DnType, &str)]) -> Identity {
+        Identity::of_certificate(&der(entries))
+    }
+
+    fn der(entries: &[(DnType, &str)]) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         for (kind, value) in entries {
             params.distinguished_name.push(kind.clone(), *value);
         }
         let key = KeyPair::generate().unwrap();
-        Identity::of_certificate(params.self_signed(&key).unwrap().der())
+        params.self_signed(&key).unwrap().der().to_vec()
     }
 
     #[test]
@@ -164,5 +179,29 @@ mod tests {
     fn of_all_users_only_root_is_admin_on_the_unix_socket() {
         assert!(matches!(Identity::of_uid(0), Some(Identity::Admin { name }) if name == "root"));
         assert_eq!(Identity::of_uid(1000), None);
+    }
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_nobody(der in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(Identity::of_certificate(&der), Identity::None);
+        }
+
+        #[test]
+        fn no_damage_to_a_certificate_does_harm(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            left in any::<prop::sample::Index>(),
+            cut: bool,
+        ) {
+            let mut der = ADMIN.clone();
+            for (at, byte) in changes {
+                let at = at.index(der.len());
+                der[at] = byte;
+            }
+            if cut {
+                der.truncate(left.index(der.len()));
+            }
+            // It is judged before it gets here; whoever it names now, it names somebody.
+            prop_assert!(!Identity::of_certificate(&der).to_string().is_empty());
+        }
     }
 }

@@ -48,7 +48,7 @@ pub async fn probe_back(address: SocketAddr, key_pin_hex: &str) -> Result<(), Di
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    if digits.len() != 64 || !digits.is_ascii() {
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; 32];
@@ -150,14 +150,32 @@ async fn answer(listener: TcpListener, acceptor: TlsAcceptor) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_pin_is_64_hexadecimal_digits_and_nothing_else(
+            text in "[0-9a-fA-F]{64}|[0-9a-f+ä]{31,64}|\\PC{0,80}",
+        ) {
+            let is_pin = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            prop_assert_eq!(from_hex(&text).is_some(), is_pin);
+        }
+    }
 
     #[test]
     fn pin_is_read_with_and_without_its_prefix() {
         let hex = "0f".repeat(32);
         assert_eq!(from_hex(&hex), Some([0x0f; 32]));
         assert_eq!(from_hex(&format!("sha256:{hex}")), Some([0x0f; 32]));
-        for bad in ["", "0f", &"zz".repeat(32), &"ä".repeat(32)] {
+        for bad in [
+            "",
+            "0f",
+            &"zz".repeat(32),
+            &"+f".repeat(32),
+            &"ä".repeat(32),
+        ] {
             assert_eq!(from_hex(bad), None, "{bad}");
         }
     }

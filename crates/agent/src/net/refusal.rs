@@ -46,6 +46,8 @@ fn cut(text: &str, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn example(wrong: &str) -> Refusal {
@@ -83,5 +85,21 @@ mod tests {
         assert_eq!(refusal(&Status::unavailable("gone")), None);
         let noise = Status::with_details(Code::Internal, "x", b"\xff\xff\xff".to_vec().into());
         assert_eq!(refusal(&noise), None);
+    }
+    proptest! {
+        #[test]
+        fn arbitrary_details_are_no_refusal_or_one_with_a_code(
+            details in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let status = Status::with_details(Code::Internal, "x", details.into());
+            prop_assert!(refusal(&status).is_none_or(|refusal| !refusal.code.is_empty()));
+        }
+
+        #[test]
+        fn no_text_is_cut_within_a_character(text in "\\PC{0,80}", bytes_max in 20..100_usize) {
+            let short = cut(&text, bytes_max);
+            prop_assert!(short.len() <= bytes_max);
+            prop_assert_eq!(short == text, text.len() <= bytes_max);
+        }
     }
 }
