@@ -2,6 +2,7 @@
 
 use khactl_host::bundle::{Bundle, DigestCache};
 use khactl_host::files::{self, Attributes, Owner};
+use khactl_host::process::Processes;
 use khactl_host::users;
 use khactl_model::status::Problem;
 use khactl_pki::LeafKey;
@@ -62,7 +63,7 @@ impl Carrier {
                 key,
                 owner,
             } => self.issue(leaf, cert, key, owner).await,
-            Effect::EnsureProcess(spec) => self.ensure(spec).await,
+            Effect::EnsureProcess(spec) => ensure(&self.agent.processes, &self.digests, spec).await,
             Effect::StopProcess { name, grace_ms } => self
                 .agent
                 .processes
@@ -191,39 +192,47 @@ impl Carrier {
         .await
         .map_err(|error| host_refused(&doing, &error))
     }
+}
 
-    async fn ensure(&self, spec: ProcessSpec) -> Result<(), Refused> {
-        let doing = format!("start {}", spec.name);
-        let program = match &spec.bundle {
-            Some(folder) => {
-                let bundle = Bundle::open(folder, &self.digests)
-                    .await
-                    .map_err(|error| host_refused(&doing, &error))?;
-                bundle
-                    .verify(&spec.program)
-                    .await
-                    .map_err(|error| host_refused(&doing, &error))?
-                    .path
-            }
-            None => beside_khad(&spec.program),
-        };
-        if let Some(user) = &spec.user {
-            self.owner(Some(user)).await?;
+/// Makes sure that a component runs. A program of a bundle is compared with the bundle's manifest first,
+/// at every start: what was altered since is not run, and one that runs is not ended for its sake.
+async fn ensure(
+    processes: &Processes,
+    digests: &DigestCache,
+    spec: ProcessSpec,
+) -> Result<(), Refused> {
+    let doing = format!("start {}", spec.name);
+    let program = match &spec.bundle {
+        Some(folder) => {
+            let bundle = Bundle::open(folder, digests)
+                .await
+                .map_err(|error| host_refused(&doing, &error))?;
+            bundle
+                .verify(&spec.program)
+                .await
+                .map_err(|error| host_refused(&doing, &error))?
+                .path
         }
-        self.agent
-            .processes
-            .ensure(khactl_host::process::ProcessSpec {
-                name: spec.name,
-                program,
-                digest: khactl_plan::digest(&spec),
-                args: spec.args,
-                env: spec.env,
-                user: spec.user,
-            })
+        None => beside_khad(&spec.program),
+    };
+    // Before the one that runs is ended: without its user there is no other.
+    if let Some(user) = &spec.user {
+        users::ensure(user)
             .await
-            .map(drop)
-            .map_err(|error| host_refused(&doing, &error))
+            .map_err(|error| host_refused("make a component's user", &error))?;
     }
+    processes
+        .ensure(khactl_host::process::ProcessSpec {
+            name: spec.name,
+            program,
+            digest: khactl_plan::digest(&spec),
+            args: spec.args,
+            env: spec.env,
+            user: spec.user,
+        })
+        .await
+        .map(drop)
+        .map_err(|error| host_refused(&doing, &error))
 }
 
 /// A program that is installed in the same folder as khad.
@@ -251,5 +260,102 @@ pub fn problem(host: &str, refused: &Refused) -> Problem {
         host: host.to_owned(),
         text: format!("{}: {}", refused.doing, refused.wrong),
         advice: refused.advice.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use khactl_host::bundle::host_arch;
+    use khactl_host::digest;
+    use khactl_model::component::ComponentName;
+    use khactl_model::facts::ProcessFact;
+
+    use super::*;
+
+    const ETCD: ComponentName = ComponentName::Etcd;
+    /// A program that runs is ended at once: nothing here needs to end in order.
+    const GRACE: Duration = Duration::ZERO;
+
+    /// In etcd's place: it does nothing for as long as it is told.
+    const PROGRAM: &str = "#!/bin/sh\nexec sleep $1\n";
+    /// The same, but for the digest.
+    const ALTERED: &str = "#!/bin/sh\nexec sleep $1 \n";
+
+    fn bundle(folder: &Path) -> PathBuf {
+        let program = folder.join("etcd");
+        put(&program, PROGRAM);
+        let manifest = serde_json::json!({
+            "kubernetes": "v1.20.2", "etcd": "3.5.16", "arch": host_arch(),
+            "programs": {"etcd": {
+                "file": "etcd", "version": "3.5.16",
+                "sha256": digest::of_bytes(PROGRAM.as_bytes()), "size": PROGRAM.len(),
+            }},
+        });
+        fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+        program
+    }
+
+    fn put(program: &Path, text: &str) {
+        let new = program.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&new, program).unwrap();
+    }
+
+    fn etcd(bundle: &Path, arguments: &[&str]) -> ProcessSpec {
+        ProcessSpec {
+            name: ETCD,
+            program: "etcd".to_owned(),
+            args: arguments.iter().map(|&text| text.to_owned()).collect(),
+            env: Vec::new(),
+            user: None,
+            bundle: Some(bundle.display().to_string()),
+        }
+    }
+
+    fn fact(processes: &Processes) -> ProcessFact {
+        processes.facts()[&ETCD].clone()
+    }
+
+    #[tokio::test]
+    async fn a_program_that_was_altered_while_it_ran_is_not_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, log) = (dir.path().join("state"), dir.path().join("log"));
+        let processes = Processes::open(&state, &log).await.unwrap();
+        processes.adopt_all("c").await.unwrap();
+        let digests = DigestCache::default();
+        let program = bundle(dir.path());
+        let wanted = || etcd(dir.path(), &["600"]);
+        ensure(&processes, &digests, wanted()).await.unwrap();
+        let running = fact(&processes);
+        assert!(running.running);
+
+        put(&program, ALTERED);
+        let altered = |refused: Refused| {
+            assert_eq!(refused.code, "KHA3061");
+            assert_eq!(refused.doing, "start etcd");
+            for text in [PROGRAM, ALTERED] {
+                let digest = digest::of_bytes(text.as_bytes());
+                assert!(refused.wrong.contains(&digest), "{}", refused.wrong);
+            }
+        };
+        // Neither the same process again, nor another one in its place; the one that runs stays.
+        for wanted in [wanted(), etcd(dir.path(), &["601"])] {
+            altered(ensure(&processes, &digests, wanted).await.unwrap_err());
+            assert_eq!(fact(&processes), running);
+        }
+        processes.stop(ETCD, GRACE).await.unwrap();
+        altered(ensure(&processes, &digests, wanted()).await.unwrap_err());
+        let ended = fact(&processes);
+        assert!(!ended.running && ended.pid == running.pid, "{ended:?}");
+
+        put(&program, PROGRAM);
+        ensure(&processes, &digests, wanted()).await.unwrap();
+        assert!(fact(&processes).running, "it is the manifest's again");
+        processes.stop(ETCD, GRACE).await.unwrap();
     }
 }
