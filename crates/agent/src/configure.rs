@@ -1,9 +1,9 @@
 //! The spec while the cluster runs: its revisions, what another one would change, and putting it in force.
 
 use khactl_model::command::Command;
-use khactl_model::spec::{ClusterSpec, ValidSpec};
+use khactl_model::spec::{BalanceMethod, ClusterSpec, ValidSpec};
 use khactl_model::state::ClusterState;
-use khactl_plan::{SpecChange, spec_changes};
+use khactl_plan::{SpecChange, refuse_weights_of_strangers, spec_changes};
 use khactl_proto::v1;
 use khactl_proto::v1::apply_config_request::Mode;
 
@@ -58,7 +58,8 @@ pub async fn apply(
             "look at what has changed: `khactl config history`, `khactl config diff -f`",
         ));
     }
-    let changes = spec_changes(&present, &next);
+    let mut changes = spec_changes(&present, &next);
+    refuse_weights_of_strangers(&mut changes, |host| state.hosts.contains_key(host));
     let mode = request.mode();
     if mode != Mode::Compare {
         refuse(&changes)?;
@@ -141,7 +142,18 @@ fn notes(state: &ClusterState, next: &ValidSpec) -> Vec<String> {
         .iter()
         .filter(|name| !state.hosts.contains_key(*name))
         .map(|name| format!("spec.vip.preference names {name}, which is no host of this cluster"))
+        .chain(idle_weights(next))
         .collect()
+}
+
+fn idle_weights(next: &ValidSpec) -> Option<String> {
+    let idle =
+        next.balancer.method == BalanceMethod::RoundRobin && !next.balancer.weights.is_empty();
+    idle.then(|| {
+        "spec.balancer.weights changes nothing while spec.balancer.method is round-robin: \
+         weighted-round-robin, least-connections and source-hash look at it"
+            .to_owned()
+    })
 }
 
 fn shown(change: SpecChange) -> v1::ConfigChange {

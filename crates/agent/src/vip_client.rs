@@ -196,8 +196,16 @@ pub fn request(feed: &VipFeed, lease_key: &[u8]) -> Result<v1::VipFeedRequest, F
                 .map(|backend| v1::VipBackend {
                     host: backend.host.clone(),
                     address: backend.address.to_string(),
+                    weight: backend.weight.into(),
+                    draining: backend.draining,
                 })
                 .collect(),
+            proxy_protocol: feed.proxy_protocol,
+            limits: Some(v1::VipLimits {
+                connections: feed.limits.connections,
+                half_open: feed.limits.half_open,
+                half_open_ms: feed.limits.half_open_ms,
+            }),
         }),
     })
 }

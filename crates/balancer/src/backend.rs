@@ -151,7 +151,7 @@ impl Backend {
     }
 
     /// A connection to it came to nothing: it is tried last from now on, and checked at once.
-    pub(crate) fn failed_to_connect(&self, why: &str) {
+    pub(crate) fn suspect(&self, why: &str) {
         if self.standing().suspicion.observe(Evidence::ConnectFailed) {
             tracing::info!(
                 host = self.host,
@@ -160,11 +160,6 @@ impl Backend {
                 "a backend is tried last until it answers"
             );
         }
-        self.doubt();
-    }
-
-    /// Asks for a check at once.
-    pub(crate) fn doubt(&self) {
         self.doubt.notify_one();
     }
 

@@ -26,8 +26,8 @@ use crate::relay::relay;
 use crate::said::Said;
 use crate::silence::Silence;
 
-/// A client that has said something and hears nothing for so long casts doubt on its backend, which is checked at
-/// once; a handshake takes milliseconds.
+/// A client that has said something and hears nothing for so long makes its backend a suspect; a handshake takes
+/// milliseconds. If all are slow, all are suspects, and that is as if none were.
 const SLOW: Duration = Duration::from_millis(250);
 
 /// How long after the connection was made its loss is its backend's end rather than an answer to its silence:
@@ -68,8 +68,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
     let mut left: Vec<SocketAddr> = Vec::new();
     loop {
         let order = shared.order(&client, &left);
+        // In boxes of their own: a connection that lies idle for hours keeps no room for how it began.
         let link = tokio::select! {
-            link = dial(&order) => link,
+            link = Box::pin(dial(&order)) => link,
             _ = listener_cut.changed() => None,
         };
         let Some(mut link) = link else {
@@ -86,7 +87,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
             silence: &mut silence,
         };
         let opened = if told {
-            opening.run(&mut listener_cut).await
+            Box::pin(opening.run(&mut listener_cut)).await
         } else {
             Opened::Lost
         };
@@ -107,7 +108,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
                 if monotonic().saturating_sub(began) >= UNANSWERED_MAX {
                     return;
                 }
-                backend.failed_to_connect("a connection to it ended unanswered");
+                backend.suspect("a connection to it ended unanswered");
                 if !said.may_be_repeated(shared.backends_speak_tls()) {
                     return;
                 }
@@ -168,7 +169,7 @@ impl Opening<'_> {
                 () = Silence::over(silence.as_mut()) => return Opened::Silent,
                 () = &mut slow, if asked && !doubted => {
                     doubted = true;
-                    backend.doubt();
+                    backend.suspect("a client's first words are not answered");
                 }
             }
         }

@@ -118,7 +118,7 @@ fn failed(backend: &Backend, why: &str) {
         .counters
         .connects_failed
         .fetch_add(1, Ordering::Relaxed);
-    backend.failed_to_connect(why);
+    backend.suspect(why);
 }
 
 #[cfg(test)]

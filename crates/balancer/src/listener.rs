@@ -1,8 +1,9 @@
 //! Opens the sockets that clients connect to. Never reads a byte from them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::error::BalancerError;
@@ -29,16 +30,21 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     } else {
         socket.set_freebind_v4(true)?;
     }
+    // Every accepted connection inherits it: six calls less for each.
+    settle(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-/// Settings of both sides of a connection: no delay, and an end to peers that are gone for good.
+/// Settings of the backend's side of a connection; the client's has them from its listener.
 pub(crate) fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    use std::time::Duration;
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
+    settle(&SockRef::from(stream))
+}
+
+/// No delay, and an end to peers that are gone for good.
+fn settle(socket: &Socket) -> std::io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(Duration::from_secs(30))
@@ -46,4 +52,29 @@ pub(crate) fn tune(stream: &TcpStream) -> std::io::Result<()> {
             .with_retries(3),
     )?;
     socket.set_tcp_user_timeout(Some(Duration::from_mins(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_has_the_settings_of_its_listener() {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let listener = listen(any).expect("listens");
+        let address = listener.local_addr().expect("an address");
+        let _client = TcpStream::connect(address).await.expect("connects");
+        let (accepted, _) = listener.accept().await.expect("accepts");
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("asked"));
+        assert!(socket.keepalive().expect("asked"));
+        assert_eq!(
+            socket.tcp_keepalive_time().expect("asked"),
+            Duration::from_secs(30)
+        );
+        assert_eq!(
+            socket.tcp_user_timeout().expect("asked"),
+            Some(Duration::from_mins(1))
+        );
+    }
 }

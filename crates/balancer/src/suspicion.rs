@@ -8,7 +8,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
     /// A connect was refused, or another backend answered it sooner although it was asked later, or the
-    /// connection ended before the backend said anything.
+    /// connection ended before the backend said anything, or it says nothing for long.
     ConnectFailed,
     /// A client's connection got its first byte.
     Answered,

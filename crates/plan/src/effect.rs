@@ -173,12 +173,16 @@ pub struct VipFeed {
     pub interface: String,
     /// The balancer's port on the VIP and on loopback.
     pub port: u16,
-    /// `round-robin`
+    /// As in the spec: `round-robin`
     pub method: String,
     /// The apiservers.
     pub backends: Vec<Backend>,
     /// Active checks.
     pub health: Health,
+    /// Whether backends are told who their clients are.
+    pub proxy_protocol: bool,
+    /// What clients may take.
+    pub limits: Limits,
 }
 
 /// A host that takes part in the lease.
@@ -203,6 +207,21 @@ pub struct Backend {
     pub host: String,
     /// Where it serves.
     pub address: SocketAddr,
+    /// Its share beside the others', 1 to 100.
+    pub weight: u8,
+    /// It is about to be stopped: it keeps what it has, and gets nothing new.
+    pub draining: bool,
+}
+
+/// What clients may take of the balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: u32,
+    /// Of those, the ones that have said nothing yet.
+    pub half_open: u32,
+    /// How long a client may say nothing.
+    pub half_open_ms: u32,
 }
 
 /// How backends are checked.

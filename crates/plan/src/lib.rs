@@ -45,4 +45,4 @@ pub use placement::{Move, PlacementCx, Steadiness, place};
 pub use probing::{ProbeKind, Probing};
 pub use process::crash_of;
 pub use registry::components;
-pub use spec_change::{ChangeRefusal, SpecChange, spec_changes};
+pub use spec_change::{ChangeRefusal, SpecChange, refuse_weights_of_strangers, spec_changes};

@@ -1,7 +1,7 @@
 //! What differs between two specs, and which of it may be changed while the cluster runs. Decides nothing else: who
 //! applies a change asks here first.
 
-use khactl_model::spec::{BalanceMethod, ValidSpec};
+use khactl_model::spec::ValidSpec;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -29,12 +29,16 @@ pub struct ChangeRefusal {
 
 /// Fields that khavip takes over while it runs, with what lies below them. The lease time travels in every propose,
 /// so that two hosts may have different ones for a moment (LEASE.md, A5, P5).
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 14] = [
     "spec.vip.profile",
     "spec.vip.leaseMs",
     "spec.vip.preference",
     "spec.vip.failback",
+    "spec.balancer.method",
+    "spec.balancer.weights",
     "spec.balancer.health",
+    "spec.balancer.proxyProtocol",
+    "spec.balancer.limits",
     "spec.controlPlane.external.backends",
     "spec.controlPlane.apiServer.probes",
     "spec.controlPlane.controllerManager.probes",
@@ -43,7 +47,7 @@ const LIVE: [&str; 10] = [
 ];
 
 /// Everything else, the longest path first where one lies below another.
-const FIXED: [(&str, ChangeRefusal); 11] = [
+const FIXED: [(&str, ChangeRefusal); 10] = [
     (
         "metadata.name",
         ChangeRefusal {
@@ -70,13 +74,6 @@ const FIXED: [(&str, ChangeRefusal); 11] = [
         ChangeRefusal {
             code: "KHA2313",
             reason: "kubeconfigs, those of the components too, have the port",
-        },
-    ),
-    (
-        "spec.balancer.weights",
-        ChangeRefusal {
-            code: "KHA2314",
-            reason: "this version of khavip balances round-robin alone",
         },
     ),
     (
@@ -142,12 +139,12 @@ pub fn spec_changes(present: &ValidSpec, next: &ValidSpec) -> Vec<SpecChange> {
             path: path.clone(),
             before: before.get(path).cloned().unwrap_or_default(),
             after: after.get(path).cloned().unwrap_or_default(),
-            refusal: refusal(path, next),
+            refusal: refusal(path),
         })
         .collect()
 }
 
-fn refusal(path: &str, next: &ValidSpec) -> Option<ChangeRefusal> {
+fn refusal(path: &str) -> Option<ChangeRefusal> {
     let below = |of: &str| {
         path.strip_prefix(of)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -155,16 +152,26 @@ fn refusal(path: &str, next: &ValidSpec) -> Option<ChangeRefusal> {
     if LIVE.iter().any(|live| below(live)) {
         return None;
     }
-    // Back to the one there is.
-    if below("spec.balancer.method") {
-        let known = next.balancer.method == BalanceMethod::RoundRobin;
-        return (!known).then_some(ChangeRefusal {
-            code: "KHA2314",
-            reason: "this version of khavip balances round-robin alone",
-        });
-    }
     let fixed = FIXED.iter().find(|(fixed, _)| below(fixed));
     Some(fixed.map_or(UNKNOWN, |(_, refusal)| *refusal))
+}
+
+/// Where hosts have their weights, by name.
+const WEIGHTS: &str = "spec.balancer.weights.";
+
+const NO_HOST: ChangeRefusal = ChangeRefusal {
+    code: "KHA2320",
+    reason: "the cluster has no host of this name; give it its weight when it has joined",
+};
+
+/// Refuses weights of hosts that there are none of. One that was there when its host went may stay.
+pub fn refuse_weights_of_strangers(changes: &mut [SpecChange], is_host: impl Fn(&str) -> bool) {
+    for change in changes {
+        let host = change.path.strip_prefix(WEIGHTS);
+        if !change.after.is_empty() && host.is_some_and(|host| !is_host(host)) {
+            change.refusal = Some(NO_HOST);
+        }
+    }
 }
 
 /// Every value by its path; a list is one value, as its order counts.
@@ -247,6 +254,50 @@ mod tests {
     }
 
     #[test]
+    fn everything_of_the_balancer_but_its_port_may_change() {
+        for (balancer, path) in [
+            ("method: source-hash", "spec.balancer.method"),
+            ("weights: {cp2: 3}", "spec.balancer.weights.cp2"),
+            ("health: {periodMs: 200}", "spec.balancer.health.periodMs"),
+            (
+                "limits: {connections: 5000}",
+                "spec.balancer.limits.connections",
+            ),
+        ] {
+            let changes = changed(
+                "  controlPlane:",
+                &format!("  balancer: {{{balancer}}}\n  controlPlane:"),
+            );
+            let found: Vec<_> = changes
+                .iter()
+                .map(|(path, _, _, code)| (path.as_str(), *code))
+                .collect();
+            assert_eq!(found, [(path, "")], "{balancer}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_given_to_hosts_of_the_cluster_alone() {
+        let with = |weights: &str| {
+            let balancer = format!("  balancer: {{weights: {{{weights}}}}}\n  controlPlane:");
+            parse(&SPEC.replace("  controlPlane:", &balancer))
+        };
+        let refused = |before: &str, after: &str| -> Vec<String> {
+            let mut changes = spec_changes(&with(before), &with(after));
+            refuse_weights_of_strangers(&mut changes, |host| host == "cp1");
+            changes
+                .into_iter()
+                .filter(|change| change.refusal.is_some_and(|r| r.code == "KHA2320"))
+                .map(|change| change.path)
+                .collect()
+        };
+        assert_eq!(refused("", "cp1: 2, cp9: 3"), ["spec.balancer.weights.cp9"]);
+        // Its host has gone; nobody is made to tidy up before anything else may change.
+        assert_eq!(refused("cp9: 3", "cp9: 3, cp1: 1"), Vec::<String>::new());
+        assert_eq!(refused("cp9: 3", ""), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_list_is_one_value() {
         let [(path, before, after, code)] =
             &changed("profile: lan", "profile: lan, preference: [cp2, cp1]")[..]
@@ -276,12 +327,6 @@ mod tests {
                 "  balancer: {port: 8443}\n  controlPlane:",
                 "spec.balancer.port",
                 "KHA2313",
-            ),
-            (
-                "  controlPlane:",
-                "  balancer: {method: source-hash}\n  controlPlane:",
-                "spec.balancer.method",
-                "KHA2314",
             ),
             (
                 "  controlPlane:",

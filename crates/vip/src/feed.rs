@@ -1,10 +1,11 @@
 //! What khad feeds, bounded and validated: the only way from the wire to anything that acts.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+mod balancer;
 
-use khactl_balancer::{BackendConfig, BalancerConfig, HealthConfig, Method, Scheme};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use khactl_balancer::BalancerConfig;
 use khactl_proto::v1;
 
 use crate::address::{Selector, Vip};
@@ -13,16 +14,10 @@ use crate::lease::{Feed, Member};
 
 /// Most members of the lease; its acceptors are arrays of this size.
 const MEMBERS_MAX: usize = 9;
-/// Most backends; far more apiservers than any control plane has.
-const BACKENDS_MAX: usize = 64;
-/// Longest authorities file; some dozens of certificates.
-const CA_BYTES_MAX: usize = 256 * 1024;
 /// Longest name of a host (RFC 1035).
 const HOST_BYTES_MAX: usize = 253;
 /// `IFNAMSIZ` less its zero.
 const INTERFACE_BYTES_MAX: usize = 15;
-/// A minute is longer than anybody wants a check to take.
-const HEALTH_MS: std::ops::RangeInclusive<u32> = 10..=60_000;
 /// From the fast profile's floor to `T_MAX` (LEASE.md).
 const LEASE_MS: std::ops::RangeInclusive<u32> = 40..=2_000;
 
@@ -64,7 +59,7 @@ impl TryFrom<&v1::VipFeedRequest> for Wanted {
                 Some(lease(fed)?)
             },
             balancer: match &fed.balancer {
-                Some(balancer) => balancer_config(balancer, &vips)?,
+                Some(fed_balancer) => balancer::config(fed_balancer, &vips, own_address(fed))?,
                 None => BalancerConfig::default(),
             },
             vips,
@@ -180,91 +175,10 @@ fn interface(name: &str) -> Result<Selector, VipError> {
     Ok(Selector::Named(name.to_owned()))
 }
 
-fn balancer_config(fed: &v1::VipBalancer, vips: &[Vip]) -> Result<BalancerConfig, VipError> {
-    let port = u16::try_from(fed.port).map_err(|_| refused("balancer.port", "above 65535"))?;
-    if port == 0 {
-        return Ok(BalancerConfig::default());
-    }
-    if fed.backends.len() > BACKENDS_MAX {
-        return Err(refused(
-            "balancer.backends",
-            format!("more than {BACKENDS_MAX}"),
-        ));
-    }
-    let mut listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
-    if vips.iter().any(|vip| vip.address.is_ipv6()) {
-        listeners.push(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
-    }
-    listeners.extend(vips.iter().map(|vip| SocketAddr::from((vip.address, port))));
-    let mut backends: Vec<BackendConfig> = Vec::with_capacity(fed.backends.len());
-    for backend in &fed.backends {
-        let address = socket("balancer.backends", &backend.address)?;
-        if listeners.contains(&address) || backends.iter().any(|b| b.address == address) {
-            return Err(refused(
-                "balancer.backends",
-                format!("{address} is there twice, or is the balancer itself"),
-            ));
-        }
-        backends.push(BackendConfig {
-            host: host("balancer.backends", &backend.host)?,
-            address,
-            weight: 1,
-            local: false,
-            draining: false,
-        });
-    }
-    Ok(BalancerConfig {
-        listeners,
-        method: match fed.method.as_str() {
-            "" | "round-robin" => Method::RoundRobin,
-            other => {
-                return Err(refused(
-                    "balancer.method",
-                    format!("{other:?} is not known: round-robin is"),
-                ));
-            }
-        },
-        health: match &fed.health {
-            Some(health) => health_config(health)?,
-            None => HealthConfig::default(),
-        },
-        backends,
-        ..BalancerConfig::default()
-    })
-}
-
-fn health_config(fed: &v1::VipHealth) -> Result<HealthConfig, VipError> {
-    let scheme = match fed.scheme.as_str() {
-        "http" => Scheme::Http,
-        "https" if fed.ca_pem.len() <= CA_BYTES_MAX => Scheme::Https {
-            ca_pem: fed.ca_pem.to_vec(),
-        },
-        "https" => return Err(refused("balancer.health.ca_pem", "more than 256 KiB")),
-        other => {
-            return Err(refused(
-                "balancer.health.scheme",
-                format!("{other:?} is neither http nor https"),
-            ));
-        }
-    };
-    let millis = |field, value: u32| {
-        if HEALTH_MS.contains(&value) {
-            Ok(Duration::from_millis(value.into()))
-        } else {
-            Err(refused(
-                field,
-                format!("{value} is not within {HEALTH_MS:?}"),
-            ))
-        }
-    };
-    Ok(HealthConfig {
-        scheme,
-        path: fed.path.clone(),
-        period: millis("balancer.health.period_ms", fed.period_ms)?,
-        timeout: millis("balancer.health.timeout_ms", fed.timeout_ms)?,
-        rise: fed.rise,
-        fall: fed.fall,
-    })
+/// This host's own, by which it knows its own apiserver; the lease says more of what is wrong with it.
+fn own_address(fed: &v1::VipFeedRequest) -> Option<IpAddr> {
+    let bind: SocketAddr = fed.bind.parse().ok()?;
+    Some(bind.ip())
 }
 
 fn host(field: &'static str, name: &str) -> Result<String, VipError> {
@@ -286,6 +200,10 @@ fn socket(field: &'static str, text: &str) -> Result<SocketAddr, VipError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use khactl_balancer::{Limits, Method};
+
     use super::*;
 
     fn good() -> v1::VipFeedRequest {
@@ -326,12 +244,33 @@ mod tests {
                     fall: 2,
                     ..v1::VipHealth::default()
                 }),
-                backends: vec![v1::VipBackend {
-                    host: "cp1".to_owned(),
-                    address: "10.77.0.11:6443".to_owned(),
-                }],
+                backends: vec![
+                    v1::VipBackend {
+                        host: "cp1".to_owned(),
+                        address: "10.77.0.11:6443".to_owned(),
+                        weight: 0,
+                        draining: true,
+                    },
+                    v1::VipBackend {
+                        host: "cp2".to_owned(),
+                        address: "10.77.0.12:6443".to_owned(),
+                        weight: 100,
+                        draining: false,
+                    },
+                ],
+                proxy_protocol: true,
+                limits: Some(v1::VipLimits {
+                    connections: 5_000,
+                    half_open: 100,
+                    half_open_ms: 2_000,
+                }),
             }),
         }
+    }
+
+    fn limits_mut(fed: &mut v1::VipFeedRequest) -> &mut v1::VipLimits {
+        let balancer = fed.balancer.as_mut().expect("there");
+        balancer.limits.as_mut().expect("there")
     }
 
     #[test]
@@ -352,8 +291,40 @@ mod tests {
                 "[fd00:77::100]:6443"
             ]
         );
+        let backends: Vec<_> = wanted
+            .balancer
+            .backends
+            .iter()
+            .map(|backend| (backend.weight, backend.local, backend.draining))
+            .collect();
+        assert_eq!(backends, [(1, true, true), (100, false, false)]);
+        assert_eq!(
+            wanted.balancer.limits,
+            Limits {
+                connections: 5_000,
+                half_open: 100,
+                half_open_time: Duration::from_secs(2),
+            }
+        );
+        assert!(wanted.balancer.proxy_protocol);
         assert_eq!(wanted.vips[1].interface, Selector::Named("eth0".to_owned()));
         assert_eq!(wanted.lease.expect("lease").feed.members.len(), 1);
+    }
+
+    #[test]
+    fn every_method_of_the_spec_is_known() {
+        for (name, method) in [
+            ("", Method::RoundRobin),
+            ("round-robin", Method::RoundRobin),
+            ("weighted-round-robin", Method::WeightedRoundRobin),
+            ("least-connections", Method::LeastConnections),
+            ("source-hash", Method::SourceHash),
+        ] {
+            let mut fed = good();
+            name.clone_into(&mut fed.balancer.as_mut().expect("there").method);
+            let wanted = Wanted::try_from(&fed).expect(name);
+            assert_eq!(wanted.balancer.method, method, "{name}");
+        }
     }
 
     #[test]
@@ -367,7 +338,7 @@ mod tests {
     #[test]
     fn every_malformed_field_is_refused_by_its_name() {
         type Spoil = fn(&mut v1::VipFeedRequest);
-        let cases: [(&str, Spoil); 13] = [
+        let cases: [(&str, Spoil); 17] = [
             ("cluster_id", |fed| fed.cluster_id.clear()),
             ("host_id", |fed| fed.host_id = 0),
             ("bind", |fed| fed.bind = "nowhere".to_owned()),
@@ -393,6 +364,18 @@ mod tests {
             ("balancer.backends", |fed| {
                 fed.balancer.as_mut().expect("there").backends[0].address =
                     "127.0.0.1:6443".to_owned();
+            }),
+            ("balancer.backends", |fed| {
+                fed.balancer.as_mut().expect("there").backends[0].weight = 101;
+            }),
+            ("balancer.limits.connections", |fed| {
+                limits_mut(fed).connections = 0;
+            }),
+            ("balancer.limits.half_open", |fed| {
+                limits_mut(fed).half_open = u32::MAX;
+            }),
+            ("balancer.limits.half_open_ms", |fed| {
+                limits_mut(fed).half_open_ms = 99;
             }),
         ];
         for (field, spoil) in cases {

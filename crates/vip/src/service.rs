@@ -140,9 +140,15 @@ fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
                 connects_failed: backend.connects_failed,
                 bytes_to_backend: backend.bytes_to_backend,
                 bytes_to_client: backend.bytes_to_client,
+                suspect: backend.suspect,
+                draining: backend.backend.draining,
+                weight: backend.backend.weight.into(),
+                connections_unanswered: backend.connections_unanswered,
             })
             .collect(),
         connections: snapshot.balancer.connections,
+        half_open: snapshot.balancer.half_open,
+        half_open_ended: snapshot.balancer.half_open_ended,
         problems: snapshot.problems,
         gate: snapshot.gate.map(|gate| v1::VipGate {
             kind: gate.kind.name().to_owned(),

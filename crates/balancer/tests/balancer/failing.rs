@@ -196,6 +196,27 @@ async fn a_client_that_waits_for_a_hung_backend_goes_on_with_another_once_checks
 }
 
 #[tokio::test]
+async fn a_backend_that_leaves_a_client_waiting_is_tried_last() {
+    // Connected by its kernel, never answered.
+    let hung = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = hung.local_addr().expect("address");
+    let alive = Server::start("alive", None).await;
+    let port = free_port().await;
+    let backends = vec![at(address, "hung"), alive.config("alive")];
+    let (balancer, _owner) = run(unchecked(port, backends));
+    let mut waits = connect(port).await;
+    waits.write_all(b"who\n").await.expect("written");
+    until(&balancer, |status| {
+        status.backends.first().is_some_and(|first| first.suspect)
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(who(&mut connect(port).await).await.expect("name"), "alive");
+    }
+    assert_eq!(balancer.status().backends[0].connections_total, 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_comes_to_nothing_has_its_backend_checked_at_once() {
     let moody = Server::start("moody", None).await;
     let alive = Server::start("alive", None).await;

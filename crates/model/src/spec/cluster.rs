@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-use super::{AddressPrefix, Probes};
+use super::{AddressPrefix, BalancerLimits, Probes};
 use crate::component::ComponentName;
 
 /// The only `apiVersion` there is.
@@ -132,6 +132,10 @@ pub struct BalancerSpec {
     pub health: HealthSpec,
     /// Host name to weight, 1 to 100; absent hosts weigh 1.
     pub weights: BTreeMap<String, u8>,
+    /// Whether backends are told who their clients are (PROXY protocol, version 2).
+    pub proxy_protocol: bool,
+    /// What clients may take of it.
+    pub limits: BalancerLimits,
 }
 
 /// `spec.balancer.method`
@@ -375,6 +379,8 @@ impl Default for BalancerSpec {
             method: BalanceMethod::default(),
             health: HealthSpec::default(),
             weights: BTreeMap::new(),
+            proxy_protocol: false,
+            limits: BalancerLimits::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod address_prefix;
 mod cluster;
 mod fields;
 mod host_check;
+mod limits;
 mod position;
 mod probe_reading;
 mod probes;
@@ -31,6 +32,7 @@ pub use cluster::{
     Mode, NetworkSpec, Profile, RaftSpec, VipSpec,
 };
 pub use host_check::{HostFactsForSpec, InterfaceFacts, check_on_host, vip_interface};
+pub use limits::BalancerLimits;
 pub use position::Position;
 pub use probes::{Exec, HttpGet, ProbeAction, ProbeSpec, Probes, TcpSocket};
 pub use problem::{Code, Problem, SpecProblems};

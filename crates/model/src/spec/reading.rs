@@ -6,6 +6,7 @@ use super::cluster::{
     ExternalSpec, HealthSpec, Interface, KIND, Mode, NetworkSpec, Profile, RaftSpec, VipSpec,
 };
 use super::fields::{Fields, Reader, Refusal, Scalar};
+use super::limits::BalancerLimits;
 use super::probe_reading;
 use super::problem::Code;
 use super::scalars;
@@ -119,7 +120,15 @@ fn vip(r: &mut Reader, spec: &Fields<'_>) -> VipSpec {
 
 fn balancer(r: &mut Reader, spec: &Fields<'_>) -> BalancerSpec {
     let default = BalancerSpec::default();
-    let balancer = r.section(spec, "balancer", &["port", "method", "health", "weights"]);
+    let known = [
+        "port",
+        "method",
+        "health",
+        "weights",
+        "proxyProtocol",
+        "limits",
+    ];
+    let balancer = r.section(spec, "balancer", &known);
     let known = [
         "scheme",
         "path",
@@ -140,6 +149,34 @@ fn balancer(r: &mut Reader, spec: &Fields<'_>) -> BalancerSpec {
             scalars::number("a weight", 1_u8..=100),
         ),
         health: health_spec(r, &health, default.health),
+        proxy_protocol: r.value(
+            &balancer,
+            "proxyProtocol",
+            default.proxy_protocol,
+            scalars::flag,
+        ),
+        limits: limits(r, &balancer, &default.limits),
+    }
+}
+
+fn limits(r: &mut Reader, balancer: &Fields<'_>, default: &BalancerLimits) -> BalancerLimits {
+    let limits = r.section(
+        balancer,
+        "limits",
+        &["connections", "halfOpen", "halfOpenMs"],
+    );
+    let count = || scalars::number("a number of connections", 16_u32..=100_000);
+    let time = scalars::number("a time in milliseconds", 100_u32..=600_000);
+    let connections = r.value(&limits, "connections", default.connections, count());
+    BalancerLimits {
+        connections,
+        half_open: r.value(
+            &limits,
+            "halfOpen",
+            default.half_open.min(connections),
+            count(),
+        ),
+        half_open_ms: r.value(&limits, "halfOpenMs", default.half_open_ms, time),
     }
 }
 

@@ -38,6 +38,8 @@ spec:
     method: round-robin
     health: {scheme: https, path: /readyz, caFile: "", periodMs: 500, timeoutMs: 500, rise: 2, fall: 2}
     weights: {}
+    proxyProtocol: false
+    limits: {connections: 20000, halfOpen: 1000, halfOpenMs: 10000}
   raft: {heartbeatMs: 100, electionTimeoutMs: [500, 1000]}
   controlPlane:
     mode: managed
@@ -271,6 +273,15 @@ fn one_mistake_gives_one_message() {
         ("  raft: {electionTimeoutMs: [500, x]}\n", 1003),
         ("  raft: {heartbeatMs: x}\n", 1003),
         ("  balancer: {weights: {a: 101}}\n", 1007),
+        ("  balancer: {weights: {a: 0}}\n", 1007),
+        ("  balancer: {method: random}\n", 1003),
+        ("  balancer: {proxyProtocol: true}\n", 1012),
+        ("  balancer: {limits: {connections: 8}}\n", 1007),
+        (
+            "  balancer: {limits: {connections: 500, halfOpen: 501}}\n",
+            1007,
+        ),
+        ("  balancer: {limits: {halfOpenMs: 1}}\n", 1007),
         ("  balancer: {port: 2379}\n", 1011),
         ("  balancer: {health: {path: readyz}}\n", 1003),
         ("  balancer: {health: {fall: 20, periodMs: 5000}}\n", 1007),

@@ -24,6 +24,7 @@ pub(crate) fn validate(spec: &ClusterSpec, r: &mut Reader) {
     lease(spec, r);
     ports(spec, r);
     health(spec, r);
+    clients(spec, r);
     raft(spec, r);
     if spec.control_plane.mode == Mode::Managed {
         networks(spec, r);
@@ -211,6 +212,37 @@ fn health(spec: &ClusterSpec, r: &mut Reader) {
             format!(
                 "Lower fall, periodMs or timeoutMs until their product is at most {DETECTION_MS_MAX} ms."
             ),
+        );
+    }
+}
+
+/// What the balancer tells of its clients, and what they may take.
+fn clients(spec: &ClusterSpec, r: &mut Reader) {
+    let balancer = &spec.balancer;
+    if balancer.proxy_protocol && spec.control_plane.mode == Mode::Managed {
+        problem(
+            r,
+            ["spec.balancer.proxyProtocol", "spec.controlPlane.mode"],
+            Code::Exclusive,
+            "it is true, and mode is managed: kube-apiserver does not understand the PROXY protocol"
+                .to_owned(),
+            "Remove it.".to_owned(),
+        );
+    }
+    let limits = &balancer.limits;
+    if limits.half_open > limits.connections {
+        problem(
+            r,
+            [
+                "spec.balancer.limits.halfOpen",
+                "spec.balancer.limits.connections",
+            ],
+            Code::OutOfRange,
+            format!(
+                "{} clients that say nothing are more than the {} connections that there may be",
+                limits.half_open, limits.connections
+            ),
+            "Lower it, or raise connections.".to_owned(),
         );
     }
 }

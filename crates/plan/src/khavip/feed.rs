@@ -6,7 +6,7 @@ use khactl_model::state::{EtcdStage, Role};
 use std::net::SocketAddr;
 
 use crate::cx::Cx;
-use crate::effect::{Backend, Health, LeaseMember, VipFeed};
+use crate::effect::{Backend, Health, LeaseMember, Limits, VipFeed};
 use crate::placement::preference;
 
 /// Told where a file with authorities was asked for and none could ever be read: no backend passes its check
@@ -34,6 +34,12 @@ pub fn vip_feed(cx: &Cx<'_>) -> VipFeed {
         method: spec.balancer.method.name().to_owned(),
         backends: backends(cx),
         health: health(cx),
+        proxy_protocol: spec.balancer.proxy_protocol,
+        limits: Limits {
+            connections: spec.balancer.limits.connections,
+            half_open: spec.balancer.limits.half_open,
+            half_open_ms: spec.balancer.limits.half_open_ms,
+        },
     }
 }
 
@@ -65,9 +71,15 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
     if !listed.is_empty() {
         return listed
             .iter()
-            .map(|address| Backend {
-                host: address.to_string(),
-                address: *address,
+            .map(|address| {
+                let mut hosts = cx.state.hosts.values();
+                let host = hosts.find(|host| host.address == address.ip());
+                Backend {
+                    host: address.to_string(),
+                    address: *address,
+                    weight: host.map_or(1, |host| weight(cx, &host.name)),
+                    draining: false,
+                }
             })
             .collect();
     }
@@ -75,14 +87,20 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
     cx.state
         .hosts
         .values()
-        // Who leaves is drained first.
-        .filter(|host| host.role == Role::ControlPlane && host.removal.is_none())
+        .filter(|host| host.role == Role::ControlPlane)
         .filter(|host| external || host.etcd.stage == EtcdStage::Voter)
         .map(|host| Backend {
             host: host.name.clone(),
             address: SocketAddr::new(host.address, control_plane.api_server.port),
+            weight: weight(cx, &host.name),
+            // Who leaves is drained first.
+            draining: host.removal.is_some(),
         })
         .collect()
+}
+
+fn weight(cx: &Cx<'_>, host: &str) -> u8 {
+    cx.spec.balancer.weights.get(host).copied().unwrap_or(1)
 }
 
 fn health(cx: &Cx<'_>) -> Health {

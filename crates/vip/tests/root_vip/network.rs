@@ -204,8 +204,10 @@ pub(crate) fn feed_for(id: u64, members: &[u64]) -> v1::VipFeedRequest {
                 .map(|id| v1::VipBackend {
                     host: format!("h{id}"),
                     address: format!("10.99.0.1{id}:{API_PORT}"),
+                    ..v1::VipBackend::default()
                 })
                 .collect(),
+            ..v1::VipBalancer::default()
         }),
     }
 }
