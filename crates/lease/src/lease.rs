@@ -297,6 +297,9 @@ fn received(
             proposer.learn(ballot);
             if step.acceptor.answers(now) {
                 let answer = step.acceptor.prepare(now, ballot, epoch);
+                if let Message::Promise { .. } = answer {
+                    proposer.stand_back(now);
+                }
                 step.effects.answer(answer);
             }
         }

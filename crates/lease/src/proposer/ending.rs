@@ -56,6 +56,16 @@ impl Proposer {
         }
     }
 
+    /// Another host was promised that it may propose, which it does within its limit. A ballot of this host's in
+    /// between would make both fail, and both back off.
+    pub(crate) fn stand_back(&mut self, now: u64) {
+        if let (Phase::Idle | Phase::Probe(_), Some(timing)) = (self.phase, self.timing) {
+            let limit = timing.limit(self.round_trip());
+            self.phase = Phase::Idle;
+            self.next_try = self.next_try.max(now + limit);
+        }
+    }
+
     /// P7.
     pub(super) fn lose(&mut self, step: &mut Step<'_>) {
         step.effects.close();

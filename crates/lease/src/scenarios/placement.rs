@@ -142,3 +142,25 @@ fn p7_without_the_release_a_holder_that_does_not_hear_is_replaced_after_two_leas
     let (_, took) = table.takeover_from(1);
     assert!(took > 3 * T / 2, "{took} ns");
 }
+
+#[test]
+fn p1_the_next_in_rank_lets_a_slow_first_one_propose_before_it_tries_itself() {
+    let mut table = Table::with_a_holder();
+    // Longer than the round trips that the places were reckoned with: hosts that are suddenly busy.
+    table.delay = 6 * MS / 5;
+    let ballot = table.ballot_of(1);
+    // K2, and what K5 sends.
+    table.seat(1).lease = None;
+    table.seat(1).open_until = 0;
+    let release = Message::Release {
+        ballot,
+        successor: 0,
+    };
+    let arrival = table.now + table.delay;
+    for to in 2..=3 {
+        table.flying.push_back((arrival, 1, to, release));
+    }
+    let (holder, took) = table.takeover_from(1);
+    assert_eq!(holder, 2);
+    assert!(took <= 10 * MS, "seven ways and no duel: {took} ns");
+}

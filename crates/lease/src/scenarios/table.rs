@@ -8,8 +8,8 @@ use crate::{
     Ballot, Configuration, Effect, Effects, Identity, Input, Lease, Member, Message, Record, Timing,
 };
 
-/// One way, in nanoseconds.
-pub(super) const DELAY: u64 = MS / 10;
+/// One way, in nanoseconds, until a test has it otherwise.
+const DELAY: u64 = MS / 10;
 
 pub(super) const T: u64 = 250 * MS;
 
@@ -21,6 +21,7 @@ pub(super) struct Table {
     pub(super) flying: VecDeque<(u64, u64, u64, Message)>,
     /// Directed: what the first says to the second is lost.
     pub(super) cut: Vec<(u64, u64)>,
+    pub(super) delay: u64,
     rules: Rules,
 }
 
@@ -66,6 +67,7 @@ impl Table {
             hosts: Vec::new(),
             flying: VecDeque::new(),
             cut: Vec::new(),
+            delay: DELAY,
         };
         for id in 1..=3 {
             let record = Record {
@@ -150,16 +152,17 @@ impl Table {
 
     pub(super) fn carry_out(&mut self, id: u64, effects: &Effects, from: u64) {
         for effect in effects.iter() {
-            let (now, seat) = (self.now, self.seat(id));
+            let (now, delay) = (self.now, self.delay);
+            let seat = self.seat(id);
             seat.asked.push((now, effect));
             match effect {
                 Effect::CloseGate => seat.open_until = 0,
                 Effect::OpenGate(until) => seat.open_until = until,
                 Effect::Record => seat.record = seat.lease.as_ref().expect("runs").record(),
                 Effect::Send { to, message } => {
-                    self.flying.push_back((now + DELAY, id, to, message));
+                    self.flying.push_back((now + delay, id, to, message));
                 }
-                Effect::Answer(message) => self.flying.push_back((now + DELAY, id, from, message)),
+                Effect::Answer(message) => self.flying.push_back((now + delay, id, from, message)),
                 Effect::RemoveAddress | Effect::AddAddress | Effect::Announce => {}
             }
         }

@@ -8,7 +8,7 @@ use crate::rules::Rule;
 pub(super) type Bias = (Scenario, u64);
 
 /// Every negative control.
-pub(super) const ALL: [Control; 24] = [
+pub(super) const ALL: [Control; 25] = [
     Control::NoGate,
     Control::RelativeGate,
     Control::Without(Rule::Fence),
@@ -26,6 +26,7 @@ pub(super) const ALL: [Control; 24] = [
     Control::Without(Rule::DeadlineFromSending),
     Control::Without(Rule::ConfigurationAtSending),
     Control::ReleaseBeforeClose,
+    Control::AnswerWhileOpen,
     Control::Without(Rule::NewBallot),
     Control::UnprovenDeath,
     Control::ReleaseWithoutClose,
@@ -67,6 +68,19 @@ pub(super) fn bias(control: Control) -> Bias {
             let faults = &[(Fault::HandOver, 4), (Fault::Heal, 1)];
             let scenario = Scenario {
                 stall_ppm: 10_000,
+                ..only(control, faults)
+            };
+            (scenario, 0)
+        }
+        Control::AnswerWhileOpen => {
+            let faults = &[
+                (Fault::HandOver, 4),
+                (Fault::CutLink, 3),
+                (Fault::Loss, 2),
+                (Fault::Heal, 2),
+            ];
+            let scenario = Scenario {
+                stuck_ppm: 300_000,
                 ..only(control, faults)
             };
             (scenario, 0)

@@ -16,6 +16,8 @@ pub(super) enum Control {
     RecordAfterAnswer,
     /// A hand-over releases before the gate is closed (P9).
     ReleaseBeforeClose,
+    /// A host whose gate did not close answers others as if it had (P9).
+    AnswerWhileOpen,
     /// `khad` releases for a dead process and leaves the gate as it is (K2).
     ReleaseWithoutClose,
     /// `khad` releases for a process that it only believes to be dead (K1).

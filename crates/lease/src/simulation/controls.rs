@@ -123,6 +123,11 @@ fn p9_with_the_release_before_the_closing_two_hold() {
 }
 
 #[test]
+fn p9_with_answers_while_the_gate_may_be_open_two_hold() {
+    must_be_noticed(Control::AnswerWhileOpen);
+}
+
+#[test]
 fn p10_with_a_ballot_adopted_from_a_dead_process_two_hold() {
     must_be_noticed(Control::Without(Rule::NewBallot));
 }

@@ -54,6 +54,8 @@ pub(super) struct Process {
     pub(super) replay: Replay,
     pub(super) counter: u64,
     pub(super) stalled: bool,
+    /// Until when a gate that did not close may be open.
+    pub(super) unclosed_until: u64,
     /// The clock was read for this step, which is yet to be made.
     pub(super) read: Option<(u64, Input, Option<usize>)>,
     /// Effects that a stall left undone: it goes on with these first.

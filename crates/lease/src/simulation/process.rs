@@ -50,6 +50,7 @@ impl World {
             replay: Replay::default(),
             counter: machine.generation << 32,
             stalled: false,
+            unclosed_until: 0,
             read: None,
             undone: VecDeque::new(),
             socket: VecDeque::new(),
@@ -309,6 +310,8 @@ impl World {
         if self.trace.is_some() {
             self.note(|| format!("    {id} {}", trace::effect(&effect)));
         }
+        let stuck = self.faulty && self.misfortune.below(1_000_000) < self.scenario.stuck_ppm;
+        let answers = self.scenario.control == Control::AnswerWhileOpen;
         let opening = matches!(effect, Effect::OpenGate(_)) && self.faulty;
         if opening && self.random.below(1_000_000) < OPENING_FAILS_PPM {
             return false;
@@ -319,10 +322,12 @@ impl World {
             return true;
         };
         match effect {
-            Effect::CloseGate => machine.gate_until = 0,
+            Effect::CloseGate if stuck => process.unclosed_until = machine.gate_until,
+            Effect::CloseGate => (machine.gate_until, process.unclosed_until) = (0, 0),
             Effect::RemoveAddress => machine.address = false,
             Effect::Record => machine.tmpfs.write(&process.lease.record()),
             Effect::OpenGate(until) => {
+                process.unclosed_until = 0;
                 machine.gate_until = if until & RELATIVE == 0 {
                     until
                 } else {
@@ -337,6 +342,11 @@ impl World {
                 }
             }
             Effect::Announce => {}
+            Effect::Send {
+                message: Message::Release { .. },
+                ..
+            } if local < process.unclosed_until => {}
+            Effect::Answer(_) if local < process.unclosed_until && !answers => {}
             Effect::Send { to, message } => {
                 let place = self.place_of(to);
                 self.send(host, place, message);

@@ -61,6 +61,8 @@ pub(super) struct Scenario {
     /// At every instruction: how often a stall, how often a SIGKILL, in a million.
     pub(super) stall_ppm: u64,
     pub(super) kill_ppm: u64,
+    /// How often the kernel does not close the gate, in a million.
+    pub(super) stuck_ppm: u64,
     /// How often members change.
     pub(super) membership_percent: u64,
     /// Processes are started and fed at once.
@@ -105,6 +107,7 @@ impl Scenario {
             gap_percent: 50,
             stall_ppm: 800,
             kill_ppm: 250,
+            stuck_ppm: 1_000,
             membership_percent: 30,
             prompt: false,
         }

@@ -64,6 +64,8 @@ pub(super) enum Event {
 pub(super) struct World {
     pub(super) now: u64,
     pub(super) random: Random,
+    /// For what the kernel refuses: of its own, so that a seed's other draws stay what they are.
+    pub(super) misfortune: Random,
     pub(super) scenario: Scenario,
     pub(super) faults: Vec<(Fault, u64)>,
     pub(super) hosts: Vec<Host>,
@@ -138,6 +140,7 @@ impl World {
             leader: Leader::new(changes, hosts.len()),
             faults,
             hosts,
+            misfortune: Random::new(!seed),
             random,
             scenario,
             epochs: vec![first],

@@ -23,6 +23,8 @@ mod record_file;
 mod release;
 mod status;
 mod thread;
+mod timer;
+mod unclosed;
 
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,8 @@ use std::path::PathBuf;
 pub trait VipPort: Send {
     /// Opens the gate until the absolute `CLOCK_BOOTTIME` in nanoseconds, or closes it when that is 0 (or past).
     ///
-    /// An error on opening makes the machine give the lease up; an error on closing keeps the lease from being
-    /// released early.
+    /// An error on opening makes the machine give the lease up. After an error on closing it is tried again until the
+    /// deadline that was given last; until then nothing is released and nobody else's request is answered.
     fn open(&mut self, until_boottime_ns: u64) -> std::io::Result<()>;
     /// Puts the address on the interface. Called after `open`.
     fn add_address(&mut self);

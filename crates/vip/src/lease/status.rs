@@ -26,6 +26,13 @@ pub struct Counters {
     pub unsent: u64,
 }
 
+impl Counters {
+    pub(super) fn count_change(&mut self, held: bool, holds: bool) {
+        self.acquired += u64::from(!held && holds);
+        self.ended += u64::from(held && !holds);
+    }
+}
+
 /// The lease as this host sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseStatus {

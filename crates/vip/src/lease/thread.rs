@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use khactl_lease::{
     DATAGRAM_LEN, Datagram, Effect, Effects, Identity, Input, Lease, Message, Record, Replay,
@@ -12,11 +13,6 @@ use khactl_lease::{
 };
 use khactl_sys::realtime::{Permit, fifo_thread, lock_memory};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::OwnedFd;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 
 use super::burst::Burst;
 use super::clock::{Watch, boottime_ns};
@@ -26,6 +22,8 @@ use super::judge::judge;
 use super::observation::Observation;
 use super::record_file::RecordFile;
 use super::status::{Board, Counters, Snapshot};
+use super::timer::Timer;
+use super::unclosed::{AGAIN, Unclosed};
 use super::{LeaseConfig, VipPort};
 
 /// Above ordinary threads, below the kernel's own.
@@ -65,6 +63,7 @@ struct Worker {
     observation: Observation,
     burst: Burst,
     open_until: u64,
+    unclosed: Unclosed,
 }
 
 /// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address.
@@ -97,6 +96,7 @@ pub(super) fn live(parts: Parts) {
         observation: Observation::new(boottime_ns()),
         burst: Burst::default(),
         open_until: 0,
+        unclosed: Unclosed::inherited(boottime_ns()),
     };
     let identity = Identity {
         host: config.host_id,
@@ -110,11 +110,11 @@ pub(super) fn live(parts: Parts) {
     };
     if let Err((action, error)) = worker.run(identity, record.as_ref(), &commands, &board, snapshot)
     {
-        // The gate's own deadline holds where even closing fails.
-        let _still_open = worker.port.open(0);
+        worker.close();
         worker.port.remove_address();
         board.fail(format!("the lease could not {action}: {error}"));
     }
+    worker.leave_closed();
 }
 
 fn permit(permit: Permit, board: &Board) -> bool {
@@ -138,11 +138,7 @@ impl Worker {
         mut snapshot: Snapshot,
     ) -> Result<(), Fatal> {
         let mut effects = Effects::new();
-        let timer = timerfd_create(
-            TimerfdClockId::Boottime,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )
-        .map_err(|errno| ("make its timer", errno.into()))?;
+        let timer = Timer::new().map_err(|error| ("make its timer", error))?;
         let mut lease = Lease::start(identity, boottime_ns(), record, &mut effects);
         self.carry_out(&mut lease, &effects, None)?;
         loop {
@@ -153,11 +149,12 @@ impl Worker {
             let now = boottime_ns();
             snapshot.summary = self.observation.summary(now);
             let published = board.publish(&snapshot);
-            let mut wake = lease.wake().min(self.burst.next());
+            let wake = lease.wake().min(self.burst.next());
+            let mut wake = wake.min(self.unclosed.next());
             if !published {
                 wake = wake.min(now + PUBLISH_AGAIN);
             }
-            set(&timer, wake).map_err(|error| ("set its timer", error))?;
+            timer.set(wake).map_err(|error| ("set its timer", error))?;
             let rang = self
                 .wait(commands, &timer)
                 .map_err(|error| ("wait", error))?;
@@ -250,6 +247,7 @@ impl Worker {
                 return Ok(());
             }
             self.announce_again();
+            self.close_again();
         }
     }
 
@@ -274,6 +272,26 @@ impl Worker {
             self.burst.stop();
         } else if self.burst.take(now) {
             self.port.announce();
+        }
+    }
+
+    fn close(&mut self) {
+        let closed = self.port.open(0).is_ok();
+        let open_until = std::mem::take(&mut self.open_until);
+        self.unclosed.tried(closed, open_until, boottime_ns());
+    }
+
+    fn close_again(&mut self) {
+        if boottime_ns() >= self.unclosed.next() {
+            self.close();
+        }
+    }
+
+    /// Nobody comes after this thread to close what it could not.
+    fn leave_closed(&mut self) {
+        while self.unclosed.is_pending(boottime_ns()) {
+            std::thread::sleep(Duration::from_nanos(AGAIN));
+            self.close_again();
         }
     }
 
@@ -306,13 +324,9 @@ impl Worker {
         effects: &Effects,
         from: Option<SocketAddr>,
     ) -> Result<bool, Fatal> {
-        let mut closed = true;
         for effect in effects.iter() {
             match effect {
-                Effect::CloseGate => {
-                    closed = self.port.open(0).is_ok();
-                    self.open_until = 0;
-                }
+                Effect::CloseGate => self.close(),
                 Effect::RemoveAddress => self.port.remove_address(),
                 Effect::Record => {
                     self.record_file
@@ -320,10 +334,12 @@ impl Worker {
                         .map_err(|error| ("write its record", error))?;
                 }
                 Effect::OpenGate(until) => {
+                    // Whether one that failed is open all the same, nobody can tell.
+                    self.open_until = until;
                     if self.port.open(until).is_err() {
                         return Ok(false);
                     }
-                    self.open_until = until;
+                    self.unclosed.opened();
                 }
                 Effect::AddAddress => {
                     if boottime_ns() < self.open_until {
@@ -331,11 +347,13 @@ impl Worker {
                     }
                 }
                 Effect::Announce => self.port.announce(),
-                // A gate that may be open still must run out by itself: nothing is released early (P9, K2).
+                // A gate that may be open still: nothing is given away that it may be serving.
                 Effect::Send {
                     message: Message::Release { .. },
                     ..
-                } if !closed => {}
+                }
+                | Effect::Answer(_)
+                    if self.unclosed.is_pending(boottime_ns()) => {}
                 Effect::Send { to, message } => {
                     if let Some(to) = self.feed.as_ref().and_then(|feed| feed.address(to)) {
                         self.send(to, message);
@@ -414,7 +432,7 @@ impl Worker {
     }
 
     /// True if the timer went off.
-    fn wait(&self, commands: &Commands, timer: &OwnedFd) -> io::Result<bool> {
+    fn wait(&self, commands: &Commands, timer: &Timer) -> io::Result<bool> {
         let mut watched = [
             PollFd::new(&self.socket, PollFlags::IN),
             PollFd::new(commands.bell(), PollFlags::IN),
@@ -426,35 +444,4 @@ impl Worker {
             Err(errno) => Err(errno.into()),
         }
     }
-}
-
-impl Counters {
-    fn count_change(&mut self, held: bool, holds: bool) {
-        self.acquired += u64::from(!held && holds);
-        self.ended += u64::from(held && !holds);
-    }
-}
-
-/// An absolute time; setting it again also forgets an expiry that was not read.
-fn set(timer: &OwnedFd, boottime_ns: u64) -> io::Result<()> {
-    const NS: u64 = 1_000_000_000;
-    // All zero would disarm it.
-    let at = boottime_ns.clamp(1, i64::MAX.cast_unsigned());
-    let it_value = Timespec {
-        tv_sec: (at / NS).cast_signed(),
-        tv_nsec: i64::try_from(at % NS).unwrap_or(0),
-    };
-    let it_interval = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    timerfd_settime(
-        timer,
-        TimerfdTimerFlags::ABSTIME,
-        &Itimerspec {
-            it_interval,
-            it_value,
-        },
-    )?;
-    Ok(())
 }
