@@ -312,9 +312,13 @@ impl Processes {
                 .map_err(failed)?;
             self.ended_within(name, grace).await;
         }
-        let survivor = offload(move || kin.kill(live.as_deref(), known, KILL_DEADLINE))
-            .await
-            .map_err(failed)?;
+        let workshop = self.0.workshop.clone();
+        let survivor = offload(move || {
+            workshop.kill_cgroup(name);
+            kin.kill(live.as_deref(), known, KILL_DEADLINE)
+        })
+        .await
+        .map_err(failed)?;
         let component = name.to_string();
         match survivor {
             Some(pid) => Err(HostError::StillRunning {

@@ -1,18 +1,51 @@
-//! A cgroup for each component, where the kernel lets us make one. Without it components run in
-//! their process groups all the same.
+//! A cgroup for each component, where the kernel lets us make one: outside of the supervisor's own, with a share of
+//! processor and disk by what hangs on it. Without one components run in their process groups all the same, and
+//! without controllers with equal shares: what the host has not handed to the unified hierarchy is not taken for it.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use khactl_model::component::ComponentName;
 
 /// Where the unified hierarchy is mounted: alone, or beside the old ones.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
+/// The folder of all of them.
+const PARENT: &str = "khactl";
+
+/// Shares of processor and disk, of which 100 is the kernel's own default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Weights {
+    cpu: u16,
+    io: u16,
+}
+
+impl Weights {
+    /// The heartbeats of the lease and of etcd must not wait behind a busy apiserver: a late one costs the cluster
+    /// a leader. Controllers can wait.
+    fn of(component: ComponentName) -> Self {
+        let (cpu, io) = match component {
+            ComponentName::Khavip => (1_000, 100),
+            ComponentName::Etcd => (500, 500),
+            ComponentName::KubeApiserver => (200, 100),
+            ComponentName::KubeControllerManager | ComponentName::KubeScheduler => (100, 100),
+        };
+        Self { cpu, io }
+    }
+}
+
 /// Makes the cgroup `khactl/NAME` below the root of the unified hierarchy, outside of any service's,
 /// and opens its `cgroup.procs` for a child to move itself there. `None` where that is not possible.
-pub(crate) fn prepare(name: &str) -> Option<OwnedFd> {
-    let folder = root()?.join("khactl").join(name);
+pub(crate) fn prepare(name: &str, component: ComponentName) -> Option<OwnedFd> {
+    prepare_below(&root()?, name, Weights::of(component))
+}
+
+fn prepare_below(root: &Path, name: &str, weights: Weights) -> Option<OwnedFd> {
+    let parent = root.join(PARENT);
+    let folder = parent.join(name);
     fs::create_dir_all(&folder).ok()?;
+    weigh(&parent, &folder, weights);
     let procs = OpenOptions::new()
         .write(true)
         .open(folder.join("cgroup.procs"))
@@ -20,11 +53,45 @@ pub(crate) fn prepare(name: &str) -> Option<OwnedFd> {
     Some(procs.into())
 }
 
+/// Best effort: a controller that the host keeps for the old hierarchies, or for itself, weighs nothing here.
+fn weigh(parent: &Path, folder: &Path, weights: Weights) {
+    let given = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+    for (controller, weight) in [("cpu", weights.cpu), ("io", weights.io)] {
+        if !given.split_whitespace().any(|found| found == controller) {
+            continue;
+        }
+        let weighed = fs::write(
+            parent.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        )
+        .and_then(|()| {
+            fs::write(
+                folder.join(format!("{controller}.weight")),
+                weight.to_string(),
+            )
+        });
+        if let Err(error) = weighed {
+            tracing::debug!(folder = %folder.display(), controller, %error, "no weight");
+        }
+    }
+}
+
+/// Kills whatever is in the cgroup, where there is one and the kernel can (5.14).
+pub(crate) fn kill(name: &str) {
+    if let Some(root) = root() {
+        // Without it the processes are found by their marks and their session.
+        let _ = OpenOptions::new()
+            .write(true)
+            .open(root.join(PARENT).join(name).join("cgroup.kill"))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"1"));
+    }
+}
+
 /// Removes the cgroup if nothing is in it.
 pub(crate) fn forget(name: &str) {
     if let Some(root) = root() {
         // Refused while a process is in it, and no harm if it stays.
-        let _ = fs::remove_dir(root.join("khactl").join(name));
+        let _ = fs::remove_dir(root.join(PARENT).join(name));
     }
 }
 
@@ -32,7 +99,7 @@ pub(crate) fn forget(name: &str) {
 pub(crate) fn forget_parent() {
     if let Some(root) = root() {
         // Refused while there is one.
-        let _ = fs::remove_dir(root.join("khactl"));
+        let _ = fs::remove_dir(root.join(PARENT));
     }
 }
 
@@ -42,4 +109,55 @@ fn root() -> Option<PathBuf> {
         .into_iter()
         .map(PathBuf::from)
         .find(|root| root.join("cgroup.controllers").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would have made, with these controllers for the children of `khactl`.
+    fn pretended(controllers: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("khactl/etcd-1");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("cgroup.procs"), "").unwrap();
+        fs::write(root.path().join("khactl/cgroup.controllers"), controllers).unwrap();
+        root
+    }
+
+    fn read(root: &Path, file: &str) -> Option<String> {
+        fs::read_to_string(root.join("khactl").join(file)).ok()
+    }
+
+    #[test]
+    fn controllers_that_the_host_hands_down_get_their_weights() {
+        let root = pretended("cpuset cpu io memory pids\n");
+        let weights = Weights::of(ComponentName::Etcd);
+        assert!(prepare_below(root.path(), "etcd-1", weights).is_some());
+        let read = |file| read(root.path(), file);
+        assert_eq!(read("etcd-1/cpu.weight").as_deref(), Some("500"));
+        assert_eq!(read("etcd-1/io.weight").as_deref(), Some("500"));
+    }
+
+    #[test]
+    fn controllers_of_the_old_hierarchies_are_left_there_and_the_component_has_its_cgroup_all_the_same()
+     {
+        let root = pretended("memory pids\n");
+        let weights = Weights::of(ComponentName::Etcd);
+        assert!(prepare_below(root.path(), "etcd-1", weights).is_some());
+        assert_eq!(read(root.path(), "cgroup.subtree_control"), None);
+        assert_eq!(read(root.path(), "etcd-1/cpu.weight"), None);
+    }
+
+    #[test]
+    fn nobody_waits_behind_those_who_wait_for_him() {
+        let cpu = |component| Weights::of(component).cpu;
+        let order = [
+            ComponentName::Khavip,
+            ComponentName::Etcd,
+            ComponentName::KubeApiserver,
+            ComponentName::KubeScheduler,
+        ];
+        assert!(order.windows(2).all(|pair| cpu(pair[0]) > cpu(pair[1])));
+    }
 }

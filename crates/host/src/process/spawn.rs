@@ -3,12 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use khactl_model::component::ComponentName;
+use khactl_sys::confine::{Confinement, confine};
 use khactl_sys::detach::detach;
 use khactl_sys::pidfd::PidFd;
 use rustix::fs::{FlockOperation, flock};
@@ -30,6 +30,9 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// Among the last that the kernel kills when memory runs out (-1000 would be never): without them
 /// the host serves nothing.
 const OOM_SCORE_ADJ: &str = "-900";
+
+/// A connection each of a client, a watch or a peer: far more than a control plane has.
+const FILES_MAX: u64 = 524_288;
 
 /// An id of 16 bytes in hexadecimal.
 const ID_BYTES_MAX: u64 = 64;
@@ -221,11 +224,12 @@ impl Workshop {
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone().map_err(fail)?))
             .stderr(Stdio::from(log));
-        if let Some(user) = user {
-            // The standard library gives up the supplementary groups as well when it sets a user.
-            command.uid(user.uid).gid(user.gid);
-        }
-        detach(&mut command, cgroup::prepare(&cgroup));
+        detach(&mut command, cgroup::prepare(&cgroup, spec.name));
+        let confinement = Confinement {
+            user: user.map(|user| (user.uid, user.gid)),
+            files_max: FILES_MAX,
+        };
+        confine(&mut command, confinement);
         let mut child = command.spawn().map_err(|error| {
             cgroup::forget(&cgroup);
             fail(error)
@@ -248,6 +252,11 @@ impl Workshop {
                 Err(fail(error))
             }
         }
+    }
+
+    /// Kills whatever is in a component's cgroup, also what has left its session and its environment.
+    pub(crate) fn kill_cgroup(&self, name: ComponentName) {
+        cgroup::kill(&self.cgroup(name));
     }
 
     pub(crate) fn forget_cgroups(&self) {

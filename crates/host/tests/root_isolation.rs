@@ -1,0 +1,69 @@
+//! What a component may do: as little as it needs; needs root.
+
+use std::fs;
+use std::time::Duration;
+
+use khactl_host::process::{ProcessSpec, Processes};
+use khactl_host::users;
+use khactl_model::component::ComponentName;
+use khactl_sys::pidfd::PidFd;
+
+const ETCD: ComponentName = ComponentName::Etcd;
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map_or("", str::trim)
+}
+
+/// The soft and the hard limit.
+fn files_max(limits: &str) -> [u64; 2] {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    let mut numbers = line
+        .split_whitespace()
+        .map_while(|number| number.parse().ok());
+    [(); 2].map(|()| numbers.next().unwrap())
+}
+
+#[tokio::test]
+async fn component_has_no_capability_left_and_gets_none_back() {
+    let user = ETCD.user().unwrap();
+    let account = users::ensure(user).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let processes = Processes::open(&folder.path().join("state"), &folder.path().join("log"))
+        .await
+        .unwrap();
+    processes.adopt_all("c").await.unwrap();
+    let spec = ProcessSpec {
+        name: ETCD,
+        program: "/bin/sleep".into(),
+        digest: "a".to_owned(),
+        args: vec!["600".to_owned()],
+        env: Vec::new(),
+        user: Some(user.to_owned()),
+    };
+    processes.ensure(spec).await.unwrap();
+    let pid = processes.facts()[&ETCD].pid;
+    // Its end is waited for below: until then the number is its own.
+    let held = PidFd::open(pid).unwrap();
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let status = read("status");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(&status, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    let own = account.uid.to_string();
+    let ids: Vec<&str> = field(&status, "Uid").split_whitespace().collect();
+    assert_eq!(ids, [own.as_str(); 4]);
+    assert_eq!(field(&status, "Groups"), "");
+    // A host may have set a lower limit, which cannot be raised again.
+    let most = files_max(&fs::read_to_string("/proc/self/limits").unwrap())[1].min(524_288);
+    assert_eq!(files_max(&read("limits")), [most, most]);
+    processes.stop(ETCD, PATIENCE).await.unwrap();
+    assert!(held.has_ended().unwrap());
+}
