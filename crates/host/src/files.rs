@@ -101,7 +101,8 @@ pub async fn remove(path: impl Into<PathBuf>) -> Result<(), HostError> {
     offload(move || remove_now(&path)).await
 }
 
-/// Removes a file, or a folder with all in it. Nothing to remove is no error.
+/// Removes a file, or a folder with all in it; of one that something is mounted at only what is in it. Nothing to
+/// remove is no error.
 pub async fn remove_tree(path: impl Into<PathBuf>) -> Result<(), HostError> {
     let path = path.into();
     offload(move || {
@@ -114,11 +115,17 @@ pub async fn remove_tree(path: impl Into<PathBuf>) -> Result<(), HostError> {
         if !folder {
             return remove_now(&path);
         }
-        fs::remove_dir_all(&path)
-            .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("/"))))
-            .map_err(fail)
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && is_empty(&path) => {}
+            removed => removed.map_err(fail)?,
+        }
+        sync_folder(path.parent().unwrap_or(Path::new("/"))).map_err(fail)
     })
     .await
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 pub(crate) fn write_now(
@@ -323,6 +330,24 @@ mod tests {
         ensure_dir(&path, Attributes::mode(0o700)).await.unwrap();
         let found = facts(&path).await.unwrap().unwrap();
         assert_eq!((found.mode, found.folder), (0o700, true));
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_removed_with_all_in_it_and_nothing_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("below/deeper")).unwrap();
+        fs::write(tree.join("below/file"), "x").unwrap();
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "x").unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
+        for _ in 0..2 {
+            remove_tree(&tree).await.unwrap();
+            assert!(!tree.exists());
+        }
+        assert!(outside.exists(), "what a link leads to is somebody else's");
+        remove_tree(&outside).await.unwrap();
+        assert!(!outside.exists());
     }
 
     #[tokio::test]

@@ -58,10 +58,12 @@ pub async fn run(
         })?;
         if !was_removed(&node).await? {
             let operation = begin(&node, actor, request.force).await?;
+            journal.finish("check").await?;
             journal.read_in(&node, operation);
         }
-        journal.finish("check").await?;
         follow(agent, &node, &journal).await?;
+    } else {
+        journal.finish("check").await?;
     }
     conclude(agent, &journal).await
 }
@@ -104,7 +106,7 @@ async fn begin(node: &Node, actor: &str, force: bool) -> Result<u64, Refused> {
     };
     let operation = ask.leader(node, actor).await?;
     applied(node, DOING, LOG_TIMEOUT, |state| {
-        state.operations.contains_key(&operation)
+        state.operations.contains_key(&operation) || node.standing.removed().is_some()
     })
     .await?;
     Ok(operation)

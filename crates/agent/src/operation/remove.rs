@@ -78,8 +78,8 @@ pub async fn run(
         state.operations.contains_key(&operation)
     })
     .await?;
-    journal.record_in(&node, operation);
     journal.finish("check").await?;
+    journal.record_in(&node, operation);
 
     let runs_etcd = state.runs_etcd();
     journal

@@ -35,6 +35,9 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
         }
         return unless_lost(cx, host, Group::Lease, lease::leave);
     }
+    if host.etcd.stage != EtcdStage::Absent && serves_api(cx, host) {
+        return Step::Wait(format!("{} ends its kube-apiserver", host.name), None);
+    }
     if let Some(step) = pass_the_point_of_no_return(cx, host) {
         return step;
     }
@@ -68,6 +71,12 @@ fn hands_vip_over(cx: &ClusterCx<'_>, host: &Host) -> bool {
     vip(host.id).is_some_and(|vip| vip.holding) && cx.staying().iter().any(able)
 }
 
+/// Whoever has a connection to it would write to a member that is being taken out.
+fn serves_api(cx: &ClusterCx<'_>, host: &Host) -> bool {
+    cx.component(host.id, ComponentName::KubeApiserver)
+        .is_some_and(|apiserver| apiserver.pid.is_some())
+}
+
 /// `None` once it is passed.
 fn pass_the_point_of_no_return(cx: &ClusterCx<'_>, host: &Host) -> Option<Step> {
     let removal = host.removal.as_ref()?;
@@ -89,12 +98,6 @@ fn pass_the_point_of_no_return(cx: &ClusterCx<'_>, host: &Host) -> Option<Step> 
 /// etcd's own list tells whether it is so; the record follows it.
 fn leave_etcd(cx: &ClusterCx<'_>, host: &Host) -> Step {
     let name = &host.name;
-    let serves = cx
-        .component(host.id, ComponentName::KubeApiserver)
-        .is_some_and(|apiserver| apiserver.pid.is_some());
-    if serves {
-        return Step::Wait(format!("{name} ends its kube-apiserver"), None);
-    }
     match etcd::listed(cx, host) {
         Err(why) => Step::Wait(why, None),
         Ok(Some(member_id)) => unless_lost(cx, host, Group::Etcd, |_, host| {

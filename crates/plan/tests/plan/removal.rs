@@ -195,12 +195,13 @@ fn the_vip_is_handed_over_and_the_api_server_ended_before_the_host_leaves_lease_
     let effect = cluster.plan_cluster().effects.remove(0);
     cluster.carry_out("cp1", &effect);
     assert!(cluster.runs("cp3", ComponentName::KubeApiserver));
-    let effect = cluster.plan_cluster().effects.remove(0);
-    cluster.carry_out("cp1", &effect);
     assert_eq!(why(&cluster), "cp3 ends its kube-apiserver");
     feed(&mut cluster);
     assert!(!cluster.runs("cp3", ComponentName::KubeApiserver));
     assert!(cluster.runs("cp3", ComponentName::Etcd));
+    assert_eq!(why(&cluster), "from here on cp3 can only leave");
+    let effect = cluster.plan_cluster().effects.remove(0);
+    cluster.carry_out("cp1", &effect);
     assert_eq!(why(&cluster), "cp3 leaves etcd");
 }
 
