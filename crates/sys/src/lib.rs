@@ -13,6 +13,7 @@ pub mod confine;
 pub mod detach;
 pub mod entropy;
 pub mod interfaces;
+pub mod own_network;
 pub mod packet;
 pub mod pidfd;
 pub mod readable;

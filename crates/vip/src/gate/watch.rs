@@ -5,11 +5,16 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use khactl_sys::own_network::within_own_network;
+
 use crate::error::{VipError, chain};
 use crate::gate::bpf::BpfGate;
 use crate::gate::channel::Channel;
 use crate::gate::set::OpenSet;
 use crate::gate::{Gate, Lock, ahead, filter, nft};
+
+/// The only interface of every new network.
+const LOOPBACK: u32 = 1;
 
 /// What the gate is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,16 +99,17 @@ impl GateWatch {
         (watch, gate)
     }
 
-    /// What kind of gate this host bears, and why no better one. Attaches nothing, and leaves
-    /// nothing behind.
+    /// What kind of gate this host bears, and why no better one. Touches no interface of the host, and leaves nothing
+    /// behind.
     pub fn check() -> GateStatus {
         let vips = [
             IpAddr::from(Ipv4Addr::new(192, 0, 2, 100)),
             IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100)),
         ];
-        let loopback = [(1, "lo".to_owned())];
-        let (kind, reason) = match BpfGate::load(&vips) {
-            Ok(_) => (GateKind::Bpf, String::new()),
+        let loopback = [(LOOPBACK, "lo".to_owned())];
+        let tried = BpfGate::load(&vips).and_then(|bpf| try_out(&bpf));
+        let (kind, reason) = match tried {
+            Ok(()) => (GateKind::Bpf, String::new()),
             Err(bpf) => match nft::check(&loopback, &vips) {
                 Ok(()) => (GateKind::Nft, chain(&bpf)),
                 Err(nft) => (GateKind::None, both(&bpf, &nft)),
@@ -225,6 +231,22 @@ impl Gate {
         Self {
             locks: Vec::new(),
             foreign: false,
+        }
+    }
+}
+
+/// A kernel that loads the programs may still have nothing that they could be attached to.
+fn try_out(bpf: &BpfGate) -> Result<(), VipError> {
+    let attached = within_own_network(|| {
+        let mut channel = Channel::route()?;
+        bpf.attach(&mut channel, &[LOOPBACK])
+    });
+    match attached {
+        Ok(attached) => attached.map_err(attach_failed),
+        // Nowhere to try it without disturbing anybody: what was loaded is believed.
+        Err(error) => {
+            tracing::debug!(%error, "there is no network to try the gate in");
+            Ok(())
         }
     }
 }

@@ -136,3 +136,29 @@ fn a_refresh_of_nftables_costs_microseconds() {
     );
     assert_eq!(segment.vips(), [ALL; 2]);
 }
+
+#[test]
+fn a_check_says_what_the_host_bears_and_leaves_nothing_at_any_interface() {
+    let segment = Segment::with_vips("chk");
+    let best = segment.within("h", GateWatch::check);
+    assert_eq!(best.kind, GateKind::Bpf, "{}", best.reason);
+    assert_eq!(best.reason, "");
+    let weaker = segment.within("h", || {
+        without_bpf();
+        GateWatch::check()
+    });
+    assert_eq!(weaker.kind, GateKind::Nft);
+    assert!(
+        weaker.reason.contains("may not load BPF programs"),
+        "{}",
+        weaker.reason
+    );
+    let left = segment.within("h", || {
+        let output = std::process::Command::new("tc")
+            .args(["qdisc", "show"])
+            .output();
+        String::from_utf8_lossy(&output.expect("the tc program").stdout).into_owned()
+    });
+    assert!(!left.contains("clsact"), "{left}");
+    assert!(!segment.has_table());
+}
