@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,9 +15,29 @@ use crate::wait::until;
 pub struct Running {
     name: String,
     child: Child,
-    stdout: Arc<Mutex<Vec<String>>>,
+    stdout: Arc<Lines>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+}
+
+/// What it printed so far; whoever waits for a line wakes up with it.
+#[derive(Debug, Default)]
+struct Lines {
+    printed: Mutex<Printed>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Printed {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn change(&self, change: impl FnOnce(&mut Printed)) {
+        change(&mut lock(&self.printed));
+        self.changed.notify_all();
+    }
 }
 
 impl Running {
@@ -32,15 +52,16 @@ impl Running {
             Ok(child) => child,
             Err(error) => panic!("cannot run {name}: {error}"),
         };
-        let stdout = Arc::new(Mutex::new(Vec::new()));
+        let stdout = Arc::new(Lines::default());
         let stderr = Arc::new(Mutex::new(String::new()));
         let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
             let lines = Arc::clone(&stdout);
             readers.push(std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    lock(&lines).push(line);
+                    lines.change(|printed| printed.lines.push(line));
                 }
+                lines.change(|printed| printed.ended = true);
             }));
         }
         if let Some(mut pipe) = child.stderr.take() {
@@ -63,7 +84,30 @@ impl Running {
 
     /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
-        lock(&self.stdout).clone()
+        lock(&self.stdout.printed).lines.clone()
+    }
+
+    /// Waits for a line; whether it came, or else its output ended without it. Returns at once: what is
+    /// told to begin may be over a millisecond later. Panics if neither happens `within` that time.
+    #[track_caller]
+    pub fn shows(&self, within: Duration, line: impl Fn(&str) -> bool) -> bool {
+        let shown = |printed: &Printed| printed.lines.iter().any(|text| line(text));
+        let waited =
+            self.stdout
+                .changed
+                .wait_timeout_while(lock(&self.stdout.printed), within, |printed| {
+                    !printed.ended && !shown(printed)
+                });
+        let (printed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let found = shown(&printed);
+        assert!(
+            found || printed.ended,
+            "waited {} s in vain for a line of {}: {:?}",
+            within.as_secs(),
+            self.name,
+            printed.lines
+        );
+        found
     }
 
     /// Whether it has ended.
@@ -84,7 +128,7 @@ impl Running {
         Outcome {
             command: self.name.clone(),
             code: status.code(),
-            stdout: lock(&self.stdout).join("\n"),
+            stdout: self.lines().join("\n"),
             stderr: lock(&self.stderr).clone(),
         }
     }
@@ -128,10 +172,16 @@ mod tests {
     #[test]
     fn a_command_is_met_at_a_line_and_killed_there() {
         let mut running = shell("echo here; exec sleep 1000");
-        until("the line shows", crate::SOON, || {
-            (running.lines() == ["here"]).then_some(())
-        });
+        assert!(running.shows(crate::SOON, |line| line == "here"));
+        assert_eq!(running.lines(), ["here"]);
         assert!(!running.has_ended());
         running.kill();
+    }
+
+    #[test]
+    fn a_line_is_not_waited_for_once_the_output_has_ended() {
+        let running = shell("echo here");
+        assert!(!running.shows(crate::SOON, |line| line == "there"));
+        assert!(running.shows(crate::SOON, |line| line == "here"));
     }
 }
