@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load soak sim
+.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load soak sim package vagrant-test
 
 ENV := source scripts/env
 NEXTEST := cargo nextest run --locked --workspace
@@ -26,6 +26,11 @@ build: rocksdb ## compile khad, khavip and khactl
 	@echo "build: khad, khavip, khactl"
 	@$(ENV); cargo build --locked --workspace --bins
 
+package: rocksdb ## a .deb and a tarball of the release build, into the cache's folder packages
+	@echo "package: the release build (about ten minutes the first time)"
+	@$(ENV); cargo build --locked --release -p khactl-agent -p khactl-vip -p khactl --bins
+	@packaging/build
+
 lab: build kube ## three hosts, one control plane: kill the holder and the leader, see the outage
 	@$(ENV); "$$KHACTL_PROGRAMS/khactl" lab demo
 
@@ -45,6 +50,9 @@ verify: rocksdb ## read-only checks: format, lints, dependencies, docs, tests th
 	@$(ENV); scripts/layers
 	@echo "verify: docs"
 	@$(ENV); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	@echo "verify: roll-out"
+	@scripts/ansible lint
+	@scripts/vagrant check
 	@echo "verify: tests that need no root"
 	@$(ENV); $(NEXTEST) --profile ci -E '$(PLAIN)'
 
@@ -67,3 +75,7 @@ soak: build kube ## the long runs: a thousand crashes, every step killed, every 
 
 sim: setup ## the lease's simulation, five million seeds (KHACTL_SIM_SEEDS, KHACTL_SIM_FIRST)
 	@$(ENV); KHACTL_SIM_SEEDS=$${KHACTL_SIM_SEEDS:-5000000} cargo nextest run --locked --profile soak -p khactl-lease --no-capture -E 'test(/^simulation::no_seed/)'
+
+vagrant-test: package kube ## one machine by Vagrant and libvirt, really brought up, with a cluster of one host
+	@scripts/setup vagrant
+	@scripts/vagrant test

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs khactl from its tarball on a system without dpkg, as root: programs, units, users, completions, man
-# pages. Run again it upgrades: the agent is restarted, components and the VIP are left as they are.
+# pages. Run again it upgrades: the agent is restarted and khavip hands the VIP over; the other components are left as they are.
 #
 #   ./install.sh             into /usr/local, units into /etc/systemd/system
 #   ./install.sh --remove    takes the same files away; data and what runs stay
@@ -58,6 +58,15 @@ done
 if $systemd; then
   systemctl daemon-reload
   systemctl try-restart khad.service
+  # A khavip of the program that was replaced: SIGTERM hands the VIP over, and the agent starts the new one.
+  if systemctl --quiet is-active khad.service; then
+    for exe in /proc/[0-9]*/exe; do
+      if [ "$(readlink "$exe" 2>/dev/null)" = "$PREFIX/bin/khavip (deleted)" ]; then
+        process="${exe#/proc/}"
+        kill -TERM "${process%/exe}" || true
+      fi
+    done
+  fi
   systemctl enable --now khactl-shutdown.service khad.service
   echo "install: khad runs; next: khactl preflight"
 else

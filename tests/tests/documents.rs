@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use clap::error::ErrorKind;
 use khactl::cli::Cli;
-use khactl_model::spec::{Code, ValidSpec};
+use khactl_model::spec::{ClusterSpec, Code};
 
 /// Where a source file's tests begin: STYLE puts them last.
 const TESTS_BEGIN: &str = "#[cfg(test)]\nmod ";
@@ -110,7 +110,7 @@ fn every_whole_spec_of_the_documents_is_valid() {
                 continue;
             }
             seen += 1;
-            if let Err(problems) = ValidSpec::parse(spec) {
+            if let Err(problems) = ClusterSpec::parse(spec) {
                 panic!("{}: {problems:?}\n{spec}", document.display());
             }
         }
