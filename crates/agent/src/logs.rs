@@ -4,6 +4,7 @@ use khactl_host::logs;
 use khactl_model::component::ComponentName;
 use khactl_proto::v1;
 use std::pin::Pin;
+use std::time::Duration;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
@@ -35,9 +36,15 @@ pub async fn read(config: &Config, request: &v1::LogsRequest) -> Result<LogStrea
             ),
         ));
     };
-    let lines = match request.lines {
-        0 => LINES_DEFAULT,
-        lines => usize::try_from(lines).unwrap_or(logs::LINES_MAX),
+    let since = match request.since_ms {
+        0 => None,
+        // Older than the clock's beginning is however old.
+        since_ms => khactl_sys::clock::wall().checked_sub(Duration::from_millis(since_ms)),
+    };
+    let lines = match (request.lines, since) {
+        (0, None) => LINES_DEFAULT,
+        (0, Some(_)) => logs::LINES_MAX,
+        (lines, _) => usize::try_from(lines).unwrap_or(logs::LINES_MAX),
     };
     // Followed from before the tail is read: a line may come twice, none is lost.
     let follow = if request.follow {
@@ -45,7 +52,7 @@ pub async fn read(config: &Config, request: &v1::LogsRequest) -> Result<LogStrea
     } else {
         None
     };
-    let tail = logs::tail(&config.log_dir, component.as_str(), lines, None)
+    let tail = logs::tail(&config.log_dir, component.as_str(), lines, since)
         .await
         .map_err(|e| unreadable(&e))?;
     let mut text = tail.join("\n").into_bytes();

@@ -353,9 +353,12 @@ pub struct LogsArgs {
     /// Go on as the log grows
     #[arg(short, long)]
     pub follow: bool,
-    /// The last lines to begin with
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-    pub lines: u32,
+    /// The last lines to begin with [default: 100; with --since all since then]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lines: Option<u32>,
+    /// Only what is not older, as 90s, 10m or 2h
+    #[arg(long, value_name = "TIME", value_parser = timespan::parse)]
+    pub since: Option<Duration>,
     /// On which host [default: the one asked]
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,

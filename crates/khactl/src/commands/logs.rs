@@ -14,8 +14,11 @@ pub(super) async fn run(agent: &Agent, args: &LogsArgs) -> Result<(), Failure> {
     let request = LogsRequest {
         component: args.component.clone(),
         host: args.host.clone().unwrap_or_default(),
-        lines: args.lines,
+        lines: args.lines.unwrap_or(0),
         follow: args.follow,
+        since_ms: args
+            .since
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
     };
     let mut stream = agent
         .connect()
