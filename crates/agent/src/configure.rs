@@ -3,13 +3,14 @@
 use khactl_model::command::Command;
 use khactl_model::spec::{BalanceMethod, ClusterSpec, ValidSpec};
 use khactl_model::state::ClusterState;
-use khactl_plan::{SpecChange, refuse_weights_of_strangers, spec_changes};
+use khactl_plan::{SpecChange, changes_arguments, refuse_weights_of_strangers, spec_changes};
 use khactl_proto::v1;
 use khactl_proto::v1::apply_config_request::Mode;
 
 use crate::node::Node;
 use crate::preflight::spec_refused;
 use crate::refused::Refused;
+use crate::try_arguments;
 
 const DOING: &str = "change the cluster's spec";
 
@@ -63,11 +64,19 @@ pub async fn apply(
     let mode = request.mode();
     if mode != Mode::Compare {
         refuse(&changes)?;
+        try_arguments::refuse_unknown(DOING, &next, &changes).await?;
     }
+    let restarts = changes_arguments(&changes);
     let revision = if mode == Mode::Apply && !changes.is_empty() {
-        let command = Command::SetSpec {
-            based_on: revision,
-            yaml: next.to_yaml(),
+        let (based_on, yaml) = (revision, next.to_yaml());
+        let command = if restarts {
+            Command::ChangeArguments {
+                based_on,
+                yaml,
+                why: String::new(),
+            }
+        } else {
+            Command::SetSpec { based_on, yaml }
         };
         let number = node
             .propose(actor, command)
@@ -81,7 +90,7 @@ pub async fn apply(
     };
     Ok(v1::ApplyConfigResponse {
         revision,
-        notes: notes(&state, &next),
+        notes: notes(&state, &next, restarts),
         changes: changes.into_iter().map(shown).collect(),
     })
 }
@@ -136,13 +145,16 @@ fn or_absent(text: &str) -> &str {
 }
 
 /// What is allowed and yet hardly meant.
-fn notes(state: &ClusterState, next: &ValidSpec) -> Vec<String> {
+fn notes(state: &ClusterState, next: &ValidSpec, restarts: bool) -> Vec<String> {
+    let turns = "components whose arguments change are restarted on one host after the other: \
+                 `khactl status` shows how far it is";
     next.vip
         .preference
         .iter()
         .filter(|name| !state.hosts.contains_key(*name))
         .map(|name| format!("spec.vip.preference names {name}, which is no host of this cluster"))
         .chain(idle_weights(next))
+        .chain(restarts.then(|| turns.to_owned()))
         .collect()
 }
 

@@ -127,7 +127,7 @@ impl HostLoop {
         let Some(host) = state.host_by_id(self.node.member.host_id).cloned() else {
             return UNSETTLED;
         };
-        let Some(spec) = self.spec.of(&state) else {
+        let Some(spec) = self.spec.on_host(&state, host.id) else {
             return UNSETTLED;
         };
         let looked = Looked {
@@ -137,10 +137,7 @@ impl HostLoop {
             paths: &self.paths,
             vip: self.node.vip_view.borrow().clone(),
         };
-        let facts = self
-            .observer
-            .look(&self.agent, &self.prober, &looked)
-            .await;
+        let facts = self.observer.look(&self.agent, &self.prober, &looked).await;
         let now_ms = time::boot_ms();
         let plan = plan_host(&Cx {
             spec: &spec,
@@ -176,7 +173,8 @@ impl HostLoop {
                 leaves_fail |= leaf;
             }
         }
-        let mut report = report(host.id, &facts, &plan, &failures);
+        let arguments = state.arguments_of(host.id).unwrap_or(0);
+        let mut report = report(host.id, arguments, &facts, &plan, &failures);
         self.tell_of_agent_leaf(&host.name, &mut report);
         let settled = plan.components.iter().all(|(_, status)| {
             matches!(
@@ -287,7 +285,13 @@ impl HostLoop {
     }
 }
 
-fn report(host_id: u64, facts: &Facts, plan: &HostPlan, failures: &[Problem]) -> HostReport {
+fn report(
+    host_id: u64,
+    arguments: u64,
+    facts: &Facts,
+    plan: &HostPlan,
+    failures: &[Problem],
+) -> HostReport {
     let components = plan
         .components
         .iter()
@@ -300,6 +304,9 @@ fn report(host_id: u64, facts: &Facts, plan: &HostPlan, failures: &[Problem]) ->
                 detail: status.why().to_owned(),
                 pid: process.filter(|p| p.running).map(|p| p.pid),
                 quick_exits: process.map_or(0, |p| p.quick_exits),
+                ran_ms: process
+                    .filter(|p| p.running)
+                    .map_or(0, |p| time::boot_ms().saturating_sub(p.started_at_ms)),
                 crash: crash_of(facts, component),
             })
         })
@@ -316,5 +323,6 @@ fn report(host_id: u64, facts: &Facts, plan: &HostPlan, failures: &[Problem]) ->
         vip: facts.vip.clone(),
         problems: plan.problems.iter().chain(failures).cloned().collect(),
         certificates,
+        arguments,
     }
 }

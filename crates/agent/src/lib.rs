@@ -36,6 +36,7 @@ pub mod standing;
 pub mod tasks;
 pub mod time;
 pub mod transfer;
+pub mod try_arguments;
 pub mod vip_client;
 pub mod vip_loop;
 pub mod vip_release;

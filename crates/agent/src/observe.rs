@@ -1,12 +1,13 @@
 //! Looks at this host: files, leaves, processes, what their probes came to. It judges nothing.
 
 use khactl_host::logs;
+use khactl_host::ports::{self, Protocol};
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{Facts, FileFact, LeafFact, ProcessFact};
 use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
 use khactl_pki::LeafFacts;
-use khactl_plan::{LeafPlace, Paths, Watched, watched};
+use khactl_plan::{LeafPlace, Paths, Watched, taken_address, watched};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -29,8 +30,17 @@ pub struct Observer {
     files: HashMap<String, (Stamp, FileFact)>,
     leaves: HashMap<String, (Stamp, LeafFact)>,
     users: HashMap<u32, String>,
-    /// With the time of the end that they belong to.
-    last_lines: HashMap<ComponentName, (u64, Vec<String>)>,
+    words: HashMap<ComponentName, LastWords>,
+}
+
+/// What was found when a component had ended.
+#[derive(Debug)]
+struct LastWords {
+    /// The time of that end.
+    at_ms: u64,
+    lines: Vec<String>,
+    /// Who had its port.
+    stranger: Option<String>,
 }
 
 /// What one look needs to know.
@@ -56,7 +66,7 @@ impl Observer {
         let running = |name: ComponentName| processes.get(&name).is_some_and(|p| p.running);
         prober.aim(at.spec, at.state, at.host, &processes);
         let answers = prober.facts(&processes);
-        let last_lines = self.last_lines(agent, &processes).await;
+        self.last_words(agent, &processes).await;
         Facts {
             files: self.files(&watched),
             leaves: self.leaves(&watched.leaves),
@@ -71,47 +81,57 @@ impl Observer {
             // Only what khavip is told depends on it.
             confirmed: false,
             processes,
-            last_lines,
+            last_lines: self
+                .words
+                .iter()
+                .map(|(name, words)| (*name, words.lines.clone()))
+                .collect(),
+            strangers: self
+                .words
+                .iter()
+                .filter_map(|(name, words)| Some((*name, words.stranger.clone()?)))
+                .collect(),
             probes: answers,
         }
     }
 
     /// The last words of whatever ended soon after its start, read once for each end: later lines are of the next
-    /// run.
-    async fn last_lines(
+    /// run, and who was in its way may be gone.
+    async fn last_words(
         &mut self,
         agent: &Agent,
         processes: &BTreeMap<ComponentName, ProcessFact>,
-    ) -> BTreeMap<ComponentName, Vec<String>> {
-        let mut facts = BTreeMap::new();
+    ) {
         for (&name, process) in processes {
-            let ended = process
-                .last_exit
-                .as_ref()
-                .filter(|_| process.quick_exits > 0);
-            let Some(exit) = ended else {
-                self.last_lines.remove(&name);
+            let ended = process.last_exit.as_ref();
+            let Some(exit) = ended.filter(|_| process.quick_exits > 0) else {
+                self.words.remove(&name);
                 continue;
             };
-            let known = self.last_lines.get(&name);
-            let lines = match known {
-                Some((at_ms, lines)) if *at_ms == exit.at_ms => lines.clone(),
-                _ => {
-                    let dir = &agent.config.log_dir;
-                    let read = logs::tail(dir, name.as_str(), LAST_LINES, None).await;
-                    // A log that cannot be read says nothing; what else is known of the end is told all the same.
-                    let lines: Vec<String> = read
-                        .unwrap_or_default()
-                        .iter()
-                        .map(|line| line.chars().take(LAST_LINE_CHARS_MAX).collect())
-                        .collect();
-                    self.last_lines.insert(name, (exit.at_ms, lines.clone()));
-                    lines
-                }
+            let known = self.words.get(&name);
+            if known.is_some_and(|words| words.at_ms == exit.at_ms) {
+                continue;
+            }
+            let dir = &agent.config.log_dir;
+            // A log that cannot be read says nothing; what else is known of the end is told all the same.
+            let lines: Vec<String> = logs::tail(dir, name.as_str(), LAST_LINES, None)
+                .await
+                .unwrap_or_default()
+                .iter()
+                .map(|line| line.chars().take(LAST_LINE_CHARS_MAX).collect())
+                .collect();
+            let taken = lines.iter().rev().find_map(|line| taken_address(line));
+            let stranger = match taken {
+                Some(address) => ports::holder(Protocol::Tcp, address).await.ok().flatten(),
+                None => None,
             };
-            facts.insert(name, lines);
+            let words = LastWords {
+                at_ms: exit.at_ms,
+                lines,
+                stranger: stranger.map(|holder| holder.to_string()),
+            };
+            self.words.insert(name, words);
         }
-        facts
     }
 
     fn owner(&mut self, uid: u32) -> String {

@@ -273,6 +273,7 @@ mod tests {
                 detail: String::new(),
                 pid: Some(7),
                 quick_exits: 0,
+                ran_ms: 0,
                 crash: None,
             }],
             vip: Some(VipFact {
@@ -287,6 +288,7 @@ mod tests {
             }),
             problems: Vec::new(),
             certificates: BTreeMap::new(),
+            arguments: 0,
         }
     }
 

@@ -72,6 +72,7 @@ mod tests {
             vip: None,
             problems: Vec::new(),
             certificates: BTreeMap::new(),
+            arguments: 0,
         }
     }
 

@@ -65,6 +65,24 @@ pub enum Command {
         /// The spec as validated.
         yaml: String,
     },
+    /// The next revision of the spec, which changes arguments of components: each host takes them in its turn.
+    ChangeArguments {
+        /// The revision that it was judged against and follows.
+        based_on: u64,
+        /// The spec as validated.
+        yaml: String,
+        /// Why it takes the last change of arguments back; empty: it does not.
+        why: String,
+    },
+    /// A host's turn with other arguments begins, or ends.
+    StepArguments {
+        /// The host's id.
+        host_id: u64,
+        /// The revision of the spec that has them.
+        revision: u64,
+        /// It runs with them: the next host may take them. Else it is to take them now.
+        keep: bool,
+    },
     /// From now on a host is on its way out, as an operation in the journal. Gives the operation's id.
     StartRemoval {
         /// The host.

@@ -18,6 +18,9 @@ pub struct Facts {
     /// The last lines of the log of each component that ended soon after its start, oldest first.
     #[serde(default)]
     pub last_lines: BTreeMap<ComponentName, Vec<String>>,
+    /// Who had the port that such a component complained of, for people.
+    #[serde(default)]
+    pub strangers: BTreeMap<ComponentName, String>,
     /// What the probes of each component that is probed have come to.
     pub probes: BTreeMap<ComponentName, ProbeFact>,
     /// etcd's data folder holds a member.
@@ -209,6 +212,9 @@ pub struct HostReport {
     pub problems: Vec<crate::status::Problem>,
     /// Its leaves and when they end, in seconds since the Unix epoch.
     pub certificates: BTreeMap<String, i64>,
+    /// The revision of the spec whose arguments its components are to run with; 0: the newest.
+    #[serde(default)]
+    pub arguments: u64,
 }
 
 /// How a component of a host is.
@@ -224,6 +230,9 @@ pub struct ComponentReport {
     pub pid: Option<u32>,
     /// Consecutive quick ends.
     pub quick_exits: u32,
+    /// How long its process has run, in milliseconds; 0 while none does.
+    #[serde(default)]
+    pub ran_ms: u64,
     /// How it last ended, if that was soon after its start.
     #[serde(default)]
     pub crash: Option<CrashFact>,

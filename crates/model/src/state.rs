@@ -4,6 +4,7 @@
 //! command that does not fit the state is refused with a code and changes nothing.
 
 mod apply;
+mod arguments;
 mod host;
 mod operation;
 mod removal;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use crate::command::{SealedAuthority, SealedSecret};
 pub use apply::{AUDIT_MAX, HOSTS_MAX, REMOVED_MAX, Refused, TOKENS_MAX};
+pub use arguments::{Arguments, HostArguments, RolledBack};
 pub use host::{EtcdMember, EtcdStage, Host, Role};
 pub use operation::{Operation, OperationState, Step};
 pub use removal::{IRREVOCABLE, Removal, RemovedHost};
@@ -42,6 +44,9 @@ pub struct ClusterState {
     pub tokens: BTreeMap<String, Token>,
     /// Who takes part in the VIP's lease.
     pub lease: LeaseMembership,
+    /// Which arguments the hosts' components run with.
+    #[serde(default)]
+    pub arguments: Arguments,
     /// The journal, by operation id.
     pub operations: BTreeMap<u64, Operation>,
     /// The newest audit entries, oldest first, at most [`AUDIT_MAX`].

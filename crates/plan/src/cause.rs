@@ -4,6 +4,10 @@
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::CauseFact;
+use std::net::SocketAddr;
+
+/// EADDRINUSE in words.
+const IN_USE: &str = "address already in use";
 
 /// What several patterns stand for.
 struct Cause {
@@ -18,10 +22,10 @@ struct Cause {
 /// The first that is found counts: the more exact ones stand before those that others bring about.
 const CAUSES: [Cause; 7] = [
     Cause {
-        code: "KHA3121",
+        code: PORT_TAKEN,
         text: "its port is taken",
         advice: "see who has it with `ss -ltnp` on that host, and end it: khactl ends nobody else's processes",
-        words: &["address already in use"],
+        words: &[IN_USE],
     },
     Cause {
         code: "KHA3122",
@@ -81,12 +85,25 @@ const CAUSES: [Cause; 7] = [
     },
 ];
 
+/// The code of a taken port.
+const PORT_TAKEN: &str = "KHA3121";
+
+/// The address that a line complains of because it is in use: whoever has it can be named.
+pub fn taken_address(line: &str) -> Option<SocketAddr> {
+    if !line.to_lowercase().contains(IN_USE) {
+        return None;
+    }
+    line.split(|c: char| c.is_whitespace() || c == '"')
+        .find_map(|word| word.trim_end_matches(':').parse().ok())
+}
+
 /// The cause, if `how` or one of the last lines tells it. The newest line that tells one counts: older ones may be
-/// of an earlier run.
+/// of an earlier run. `stranger` is who has the port that is taken.
 pub fn probable_cause(
     component: ComponentName,
     how: &str,
     last_lines: &[String],
+    stranger: Option<&str>,
 ) -> Option<CauseFact> {
     let own = [how.to_owned()];
     last_lines.iter().rev().chain(&own).find_map(|line| {
@@ -96,9 +113,13 @@ pub fn probable_cause(
             let about_etcd = cause.code == "KHA3125" && component == ComponentName::Etcd;
             !about_etcd && cause.words.iter().any(|word| lower.contains(word))
         })?;
+        let by = stranger
+            .filter(|_| cause.code == PORT_TAKEN)
+            .map(|stranger| format!(" by {stranger}"))
+            .unwrap_or_default();
         Some(CauseFact {
             code: cause.code.to_owned(),
-            text: format!("{}: {}", cause.text, shortened(line)),
+            text: format!("{}{by}: {}", cause.text, shortened(line)),
             advice: cause.advice.to_owned(),
         })
     })
@@ -121,7 +142,7 @@ mod tests {
 
     fn code(component: ComponentName, how: &str, lines: &[&str]) -> Option<String> {
         let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
-        probable_cause(component, how, &lines).map(|cause| cause.code)
+        probable_cause(component, how, &lines, None).map(|cause| cause.code)
     }
 
     #[test]
@@ -177,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_port_is_named() {
+        let line = "failed to listen on 127.0.0.1:10259: listen tcp 127.0.0.1:10259: bind: address already in use";
+        assert_eq!(
+            taken_address(line),
+            Some("127.0.0.1:10259".parse().unwrap())
+        );
+        let json = r#"{"error":"listen tcp [::1]:2379: bind: address already in use"}"#;
+        assert_eq!(taken_address(json), Some("[::1]:2379".parse().unwrap()));
+        assert_eq!(taken_address("dial tcp 127.0.0.1:2379: refused"), None);
+        let lines = [line.to_owned()];
+        let cause = probable_cause(KubeScheduler, "exit code 1", &lines, Some("nc (pid 7)"));
+        assert!(
+            cause
+                .unwrap()
+                .text
+                .starts_with("its port is taken by nc (pid 7): ")
+        );
+    }
+
+    #[test]
     fn what_is_not_understood_has_no_cause() {
         assert_eq!(code(Etcd, "signal 9", &[]), None);
         assert_eq!(
@@ -201,7 +242,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut() {
         let line = format!("unknown flag: --{}", "x".repeat(5_000));
-        let cause = probable_cause(KubeApiserver, "exit code 1", &[line]).unwrap();
+        let cause = probable_cause(KubeApiserver, "exit code 1", &[line], None).unwrap();
         assert!(cause.text.chars().count() < 400);
     }
 }

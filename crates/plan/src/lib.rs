@@ -29,7 +29,7 @@ mod registry;
 mod scheduler;
 mod spec_change;
 
-pub use cause::probable_cause;
+pub use cause::{probable_cause, taken_address};
 pub use component::{Component, Plan, Status};
 pub use cx::{Cx, Paths};
 pub use digest::{digest, feed_digest, sha256_hex};
@@ -45,4 +45,7 @@ pub use placement::{Move, PlacementCx, Steadiness, place};
 pub use probing::{ProbeKind, Probing};
 pub use process::crash_of;
 pub use registry::components;
-pub use spec_change::{ChangeRefusal, SpecChange, refuse_weights_of_strangers, spec_changes};
+pub use spec_change::{
+    ChangeRefusal, SpecChange, changes_arguments, refuse_weights_of_strangers, spec_changes,
+    with_arguments_of,
+};

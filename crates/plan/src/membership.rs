@@ -10,6 +10,7 @@
 //! plan holds one effect at the most. A host leaves only when somebody asked for it, in the reverse
 //! order (see `removal`).
 
+mod arguments;
 mod cx;
 mod etcd;
 mod external;
@@ -46,6 +47,7 @@ pub fn plan_cluster(cx: &ClusterCx<'_>) -> Plan {
     let mut stages = vec![removal::step(cx), raft::step(cx), lease::step(cx)];
     if cx.spec.control_plane.mode == Mode::Managed {
         stages.push(etcd::step(cx));
+        stages.push(arguments::step(cx));
     }
     let mut plan = Plan::only(Status::Ready);
     plan.problems = problems(cx);
@@ -73,6 +75,7 @@ pub fn plan_cluster(cx: &ClusterCx<'_>) -> Plan {
 
 fn problems(cx: &ClusterCx<'_>) -> Vec<Problem> {
     let mut problems = etcd::problems(cx);
+    problems.extend(arguments::problems(cx));
     problems.extend(external::problems(cx));
     let hosts = cx.state.hosts.len();
     if hosts > 0 && hosts.is_multiple_of(2) {

@@ -276,7 +276,7 @@ mod tests {
         probing.answered(Liveness, START + 106, Ok(()));
         probing.answered(Readiness, START + 106, Ok(()));
         assert!(probing.fact().ready);
-        assert_eq!(probing.next(), Some((Readiness, START + 1_105)));
+        assert_eq!(probing.next(), Some((Liveness, START + 2_105)));
     }
 
     #[test]

@@ -18,3 +18,5 @@ pub const HEALTH_CA_UNUSABLE: &str = "KHA3107";
 pub const BACKEND_UNHEALTHY: &str = "KHA3108";
 /// A process lives and does not answer.
 pub const HANGS: &str = "KHA3120";
+/// Other arguments of a component made it end again and again, and were taken back.
+pub const ARGUMENTS_TAKEN_BACK: &str = "KHA3130";

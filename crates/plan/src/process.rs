@@ -175,7 +175,12 @@ pub fn crash_of(facts: &Facts, name: ComponentName) -> Option<CrashFact> {
         how: exit.how.clone(),
         ends: process.quick_exits,
         looping: process.quick_exits >= QUICK_EXITS_LOUD,
-        cause: probable_cause(name, &exit.how, &last_lines),
+        cause: probable_cause(
+            name,
+            &exit.how,
+            &last_lines,
+            facts.strangers.get(&name).map(String::as_str),
+        ),
         last_lines,
     })
 }

@@ -1,8 +1,8 @@
 //! What differs between two specs, and which of it may be changed while the cluster runs. Decides nothing else: who
 //! applies a change asks here first.
 
-use khactl_model::spec::ValidSpec;
-use serde_json::Value;
+use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// One field that differs.
@@ -44,6 +44,14 @@ const LIVE: [&str; 14] = [
     "spec.controlPlane.controllerManager.probes",
     "spec.controlPlane.scheduler.probes",
     "spec.controlPlane.etcd.probes",
+];
+
+/// What hosts take in their turn: their components are restarted with it.
+const ARGUMENTS: [&str; 4] = [
+    "spec.controlPlane.apiServer.extraArgs",
+    "spec.controlPlane.controllerManager.extraArgs",
+    "spec.controlPlane.scheduler.extraArgs",
+    "spec.controlPlane.etcd.extraArgs",
 ];
 
 /// Everything else, the longest path first where one lies below another.
@@ -108,7 +116,7 @@ const FIXED: [(&str, ChangeRefusal); 10] = [
         "spec.controlPlane",
         ChangeRefusal {
             code: "KHA2318",
-            reason: "it would restart the component on every host at the same moment",
+            reason: "certificates or ports hang on it, and it would have to change on every host at the same moment",
         },
     ),
     (
@@ -149,11 +157,41 @@ fn refusal(path: &str) -> Option<ChangeRefusal> {
         path.strip_prefix(of)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    if LIVE.iter().any(|live| below(live)) {
+    if LIVE.iter().chain(&ARGUMENTS).any(|free| below(free)) {
         return None;
     }
     let fixed = FIXED.iter().find(|(fixed, _)| below(fixed));
     Some(fixed.map_or(UNKNOWN, |(_, refusal)| *refusal))
+}
+
+/// Whether a change restarts components.
+pub fn changes_arguments(changes: &[SpecChange]) -> bool {
+    changes
+        .iter()
+        .any(|change| ARGUMENTS.iter().any(|path| change.path.starts_with(path)))
+}
+
+/// This spec with another one's arguments of components; `None` if there are no components, or the two do not go
+/// together.
+pub fn with_arguments_of(spec: &ValidSpec, other: &ValidSpec) -> Option<ValidSpec> {
+    let mut tree = serde_json::to_value(spec).ok()?;
+    let from = serde_json::to_value(other).ok()?;
+    if spec.control_plane.mode != Mode::Managed {
+        return None;
+    }
+    let plane = tree.pointer_mut("/spec/controlPlane")?.as_object_mut()?;
+    for name in ["apiServer", "controllerManager", "scheduler", "etcd"] {
+        let arguments = from
+            .pointer(&format!("/spec/controlPlane/{name}/extraArgs"))
+            .cloned()
+            .unwrap_or_else(|| Value::Object(Map::new()));
+        plane
+            .entry(name)
+            .or_insert_with(|| Value::Object(Map::new()))
+            .as_object_mut()?
+            .insert("extraArgs".to_owned(), arguments);
+    }
+    ClusterSpec::parse(&tree.to_string()).ok()
 }
 
 /// Where hosts have their weights, by name.
@@ -311,6 +349,46 @@ mod tests {
         );
     }
 
+    fn with_scheduler(arguments: &str) -> ValidSpec {
+        let scheduler = format!("    scheduler: {{extraArgs: {{{arguments}}}}}\n    bundle:");
+        parse(&SPEC.replace("    bundle:", &scheduler))
+    }
+
+    #[test]
+    fn arguments_may_change_and_restart_what_has_them() {
+        let changes = spec_changes(&parse(SPEC), &with_scheduler("v: '2'"));
+        let [change] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(change.path, "spec.controlPlane.scheduler.extraArgs.v");
+        assert_eq!(change.refusal, None);
+        assert!(changes_arguments(&changes));
+        let probes = SPEC.replace(
+            "    bundle:",
+            "    etcd: {probes: {liveness: {enabled: false}}}\n    bundle:",
+        );
+        let changes = spec_changes(&parse(SPEC), &parse(&probes));
+        assert!(changes.iter().all(|change| change.refusal.is_none()));
+        assert!(!changes.is_empty() && !changes_arguments(&changes));
+    }
+
+    #[test]
+    fn a_spec_takes_anothers_arguments_and_nothing_else() {
+        let newest = parse(
+            &with_scheduler("v: '2'")
+                .to_yaml()
+                .replace("profile: lan", "profile: fast"),
+        );
+        let merged = with_arguments_of(&newest, &with_scheduler("v: '3', a: b")).unwrap();
+        assert_eq!(merged.vip, newest.vip);
+        let arguments = &merged.control_plane.scheduler.extra_args;
+        assert_eq!(arguments["v"], "3");
+        assert_eq!(arguments["a"], "b");
+        assert_eq!(with_arguments_of(&newest, &newest), Some(newest.clone()));
+        let none = with_arguments_of(&newest, &parse(SPEC)).unwrap();
+        assert!(none.control_plane.scheduler.extra_args.is_empty());
+    }
+
     #[test]
     fn what_cannot_change_at_run_time_is_refused_with_its_reason() {
         for (from, to, path, code) in [
@@ -342,8 +420,8 @@ mod tests {
             ),
             (
                 "    bundle:",
-                "    scheduler: {extraArgs: {v: \"2\"}}\n    bundle:",
-                "spec.controlPlane.scheduler.extraArgs.v",
+                "    apiServer: {port: 7443}\n    bundle:",
+                "spec.controlPlane.apiServer.port",
                 "KHA2318",
             ),
             (

@@ -123,6 +123,24 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             based_on,
             spec_yaml: yaml,
         }),
+        Command::ChangeArguments {
+            based_on,
+            yaml,
+            why,
+        } => Wire::ChangeArguments(v1::ChangeArguments {
+            based_on,
+            spec_yaml: yaml,
+            why,
+        }),
+        Command::StepArguments {
+            host_id,
+            revision,
+            keep,
+        } => Wire::StepArguments(v1::StepArguments {
+            host_id,
+            revision,
+            keep,
+        }),
         Command::StartRemoval {
             host_name,
             forced,
@@ -222,6 +240,16 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
             based_on: s.based_on,
             yaml: s.spec_yaml,
         },
+        Wire::ChangeArguments(c) => Command::ChangeArguments {
+            based_on: c.based_on,
+            yaml: c.spec_yaml,
+            why: c.why,
+        },
+        Wire::StepArguments(s) => Command::StepArguments {
+            host_id: s.host_id,
+            revision: s.revision,
+            keep: s.keep,
+        },
         Wire::StartRemoval(r) => Command::StartRemoval {
             host_name: r.host_name,
             forced: r.forced,
@@ -297,6 +325,16 @@ mod tests {
             Command::SetSpec {
                 based_on: 1,
                 yaml: "a: b".into(),
+            },
+            Command::ChangeArguments {
+                based_on: 2,
+                yaml: "a: b".into(),
+                why: "it ended".into(),
+            },
+            Command::StepArguments {
+                host_id: 2,
+                revision: 3,
+                keep: true,
             },
             Command::StartRemoval {
                 host_name: "cp2".into(),

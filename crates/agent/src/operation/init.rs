@@ -27,6 +27,7 @@ use crate::member::{Member, RaftTimes};
 use crate::node::{Node, raft_refused};
 use crate::preflight;
 use crate::refused::Refused;
+use crate::try_arguments;
 
 const DOING: &str = "make this host the first of a cluster";
 
@@ -71,6 +72,7 @@ pub async fn run(
     };
     if node.is_none() {
         preflight::refuse_blocking(agent, Some(&spec), &request.file, DOING).await?;
+        try_arguments::refuse_unknown(DOING, &spec, &try_arguments::all_of(&spec)).await?;
     }
     journal.finish("check").await?;
 

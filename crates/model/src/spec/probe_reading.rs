@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn defaults_that_are_written_out_are_the_defaults() {
-        let spec = valid("scheduler: {probes: {readiness: {periodMs: 1000}}}");
+        let spec = valid("scheduler: {probes: {readiness: {periodMs: 2000}}}");
         assert_eq!(spec.control_plane.scheduler.probes, None);
     }
 

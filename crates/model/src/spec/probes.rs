@@ -7,6 +7,10 @@ use serde::{Serialize, Serializer};
 use super::HealthScheme;
 use crate::component::ComponentName;
 
+/// Period and timeout of the question whether a component serves. Each costs it a TLS handshake, and balancers have
+/// checks of their own.
+const READINESS_MS: [u32; 2] = [2_000, 1_000];
+
 /// The three questions to one component; `None`: it is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,17 +115,17 @@ impl Probes {
                 // that reads a large log comes up late.
                 startup: Some(get(component, "/metrics", [1_000, 1_000], 600)),
                 liveness: Some(get(component, "/metrics", [5_000, 3_000], 3)),
-                readiness: Some(get(component, "/health", [1_000, 1_000], 2)),
+                readiness: Some(get(component, "/health", READINESS_MS, 2)),
             },
             ComponentName::KubeApiserver => Self {
                 startup: Some(get(component, "/livez?exclude=etcd", [1_000, 1_000], 300)),
                 liveness: Some(get(component, "/livez?exclude=etcd", [2_000, 2_000], 4)),
-                readiness: Some(get(component, "/readyz", [1_000, 1_000], 2)),
+                readiness: Some(get(component, "/readyz", READINESS_MS, 2)),
             },
             ComponentName::KubeControllerManager | ComponentName::KubeScheduler => Self {
                 startup: Some(get(component, "/healthz", [1_000, 1_000], 300)),
                 liveness: Some(get(component, "/healthz", [5_000, 3_000], 3)),
-                readiness: Some(get(component, "/healthz", [1_000, 1_000], 2)),
+                readiness: Some(get(component, "/healthz", READINESS_MS, 2)),
             },
         }
     }

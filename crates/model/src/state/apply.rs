@@ -93,6 +93,16 @@ impl ClusterState {
                 Ok(self.start_operation(entry, *kind, host_name))
             }
             Command::SetSpec { based_on, yaml } => self.set_spec(entry, *based_on, yaml),
+            Command::ChangeArguments {
+                based_on,
+                yaml,
+                why,
+            } => self.change_arguments(entry, *based_on, yaml, why),
+            Command::StepArguments {
+                host_id,
+                revision,
+                keep,
+            } => self.step_arguments(*host_id, *revision, *keep),
             Command::StartRemoval {
                 host_name,
                 forced,
@@ -425,7 +435,12 @@ impl ClusterState {
         Ok(epoch)
     }
 
-    fn set_spec(&mut self, entry: &Entry, based_on: u64, yaml: &str) -> Result<u64, Refused> {
+    pub(super) fn set_spec(
+        &mut self,
+        entry: &Entry,
+        based_on: u64,
+        yaml: &str,
+    ) -> Result<u64, Refused> {
         let present = self.specs.last().map_or(0, |spec| spec.revision);
         if based_on != present {
             return Err(Refused::new(
@@ -491,6 +506,18 @@ fn audit_text(command: &Command) -> Option<String> {
             format!("start {} of {host_name}", kind.as_str())
         }
         Command::SetSpec { based_on, .. } => format!("change the spec of revision {based_on}"),
+        Command::ChangeArguments { based_on, why, .. } if why.is_empty() => {
+            format!("change the spec of revision {based_on}, arguments too")
+        }
+        Command::ChangeArguments { why, .. } => format!("take the arguments back: {why}"),
+        Command::StepArguments {
+            host_id,
+            revision,
+            keep,
+        } => {
+            let does = if *keep { "keeps" } else { "takes" };
+            format!("host id {host_id} {does} the arguments of revision {revision}")
+        }
         Command::StartRemoval {
             host_name,
             forced,

@@ -13,8 +13,8 @@ use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Host, Role};
 use khactl_plan::effect::{Content, Effect};
 use khactl_plan::{
-    ClusterCx, Cx, HostPlan, Paths, Plan, RaftFacts, Status, digest, feed_digest, fence_majority,
-    plan_cluster, plan_host, sha256_hex,
+    ClusterCx, Cx, HostPlan, Paths, Plan, RaftFacts, Status, crash_of, digest, feed_digest,
+    fence_majority, plan_cluster, plan_host, sha256_hex, with_arguments_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +56,8 @@ pub(crate) struct FakeCluster {
     pub(crate) wall_s: i64,
     /// Starts of each process on each host.
     pub(crate) starts: BTreeMap<(String, ComponentName), u32>,
+    /// What hosts go by whose turn it is not yet to take other arguments.
+    on_host: BTreeMap<String, ValidSpec>,
     fence_since_ms: Option<u64>,
 }
 
@@ -79,6 +81,7 @@ impl FakeCluster {
             now_ms: 1_000,
             wall_s: WALL_S,
             starts: BTreeMap::new(),
+            on_host: BTreeMap::new(),
             fence_since_ms: None,
         };
         cluster.propose(Command::CreateCluster(CreateCluster {
@@ -132,7 +135,7 @@ impl FakeCluster {
 
     pub(crate) fn cx<'a>(&'a self, name: &str) -> Cx<'a> {
         Cx {
-            spec: &self.spec,
+            spec: self.on_host.get(name).unwrap_or(&self.spec),
             state: &self.state,
             host: &self.state.hosts[name],
             facts: &self.facts[name],
@@ -293,7 +296,8 @@ impl FakeCluster {
                 detail: status.why().to_owned(),
                 pid: process.map(|process| process.pid),
                 quick_exits: 0,
-                crash: None,
+                ran_ms: process.map_or(0, |process| self.now_ms - process.started_at_ms),
+                crash: crash_of(facts, name),
             })
         });
         HostReport {
@@ -303,10 +307,11 @@ impl FakeCluster {
             vip: facts.vip.clone(),
             problems: plan.problems,
             certificates: BTreeMap::new(),
+            arguments: self.state.arguments_of(host.id).unwrap_or(0),
         }
     }
 
-    fn propose(&mut self, command: Command) {
+    pub(crate) fn propose(&mut self, command: Command) {
         let entry = Entry {
             actor: "test".to_owned(),
             at_ms: 0,
@@ -314,6 +319,24 @@ impl FakeCluster {
         };
         // A refusal is what a repeated proposal gets.
         let _ = self.state.apply(&entry);
+        self.read_specs();
+    }
+
+    /// What tests put into `spec` by hand stays: only a spec that was changed as people do is read again.
+    fn read_specs(&mut self) {
+        let Some(newest) = self.state.specs.last().filter(|spec| spec.revision > 1) else {
+            return;
+        };
+        self.spec = parse(&newest.yaml);
+        let hosts = self.state.hosts.values();
+        self.on_host = hosts
+            .filter_map(|host| {
+                let own = self.state.arguments_of(host.id)?;
+                let own = self.state.specs.iter().find(|spec| spec.revision == own)?;
+                let merged = with_arguments_of(&self.spec, &parse(&own.yaml))?;
+                Some((host.name.clone(), merged))
+            })
+            .collect();
     }
 
     pub(crate) fn carry_out(&mut self, name: &str, effect: &Effect) {

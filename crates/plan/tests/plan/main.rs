@@ -13,4 +13,5 @@ mod membership;
 mod needs;
 mod placing;
 mod removal;
+mod rolling;
 mod steadiness;

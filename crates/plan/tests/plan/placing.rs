@@ -67,6 +67,7 @@ impl Run {
                     }),
                     problems: Vec::new(),
                     certificates: BTreeMap::new(),
+                    arguments: 0,
                 };
                 (id, (report, if heard(id) { 100 } else { 60_000 }))
             })

@@ -1,0 +1,185 @@
+//! Other arguments of components, host by host: the next one takes them only when every host is well and the one
+//! before runs with them. If a component of the first host that takes them ends again and again, everyone goes back.
+//!
+//! ```text
+//! all hosts are well -> a host takes them -> it is ready -> it keeps them -> the next host
+//!                       StepArguments        |              StepArguments
+//!                                            `-> it ends again and again -> the spec as before, with a reason
+//!                                                                           ChangeArguments
+//! ```
+
+use khactl_model::command::Command;
+use khactl_model::facts::{ComponentReport, ComponentState, HostReport};
+use khactl_model::spec::ClusterSpec;
+use khactl_model::state::{Host, HostArguments};
+use khactl_model::status::Problem;
+
+use super::{ClusterCx, Step};
+use crate::effect::Effect;
+use crate::problem;
+use crate::spec_change::with_arguments_of;
+
+/// One end soon after the start may be a mishap: a port that is still in use.
+const ENDS_TOO_MANY: u32 = 2;
+
+/// So long all components have run when their host keeps what it took: one that cannot do with its arguments may serve
+/// for a moment before it ends.
+const PROVEN_MS: u64 = 5_000;
+
+/// The next step of a change of arguments.
+pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
+    let arguments = &cx.state.arguments;
+    let hosts = cx.staying();
+    let of = |host: &Host| arguments.hosts.get(&host.id).copied();
+    let in_turn = hosts.iter().find_map(|&host| {
+        let own = of(host)?;
+        Some((host, own, own.before?))
+    });
+    if let Some((host, own, before)) = in_turn {
+        return turn(cx, host, own, before);
+    }
+    let next = hosts
+        .iter()
+        .find(|host| of(host).is_some_and(|own| own.revision != arguments.revision));
+    let Some(next) = next else {
+        return Step::Passed;
+    };
+    // Who leaves restarts what it has at its own time.
+    let leaves = (cx.hosts().len() > hosts.len()).then(|| "a host leaves".to_owned());
+    match leaves.or_else(|| hosts.iter().find_map(|host| unwell(cx, host))) {
+        Some(why) => Step::Wait(
+            format!(
+                "{} takes the arguments of revision {} when all hosts are ready: {why}",
+                next.name, arguments.revision
+            ),
+            None,
+        ),
+        None => take(next, arguments.revision),
+    }
+}
+
+/// What is to be told of a change that was taken back.
+pub(super) fn problems(cx: &ClusterCx<'_>) -> Option<Problem> {
+    let back = cx.state.arguments.rolled_back.as_ref()?;
+    Some(Problem {
+        code: problem::ARGUMENTS_TAKEN_BACK.to_owned(),
+        host: String::new(),
+        text: format!(
+            "the arguments of spec revision {} were taken back: {}",
+            back.revision, back.why
+        ),
+        advice: "correct them, then `khactl config apply -f cluster.yaml`; `khactl config history` shows the revisions"
+            .to_owned(),
+    })
+}
+
+fn turn(cx: &ClusterCx<'_>, host: &Host, own: HostArguments, before: u64) -> Step {
+    let newest = cx.state.arguments.revision;
+    if own.revision != newest {
+        return take(host, newest);
+    }
+    let Some(report) = taken(cx, host, own.revision) else {
+        let why = format!("{} takes the arguments of revision {newest}", host.name);
+        return Step::Wait(why, None);
+    };
+    if let Some(ended) = report.components.iter().find(|found| ends(found))
+        && let Some(step) = back(cx, host, ended, before)
+    {
+        return step;
+    }
+    match report.components.iter().find(|found| !is_well(found)) {
+        Some(found) => {
+            let why = format!(
+                "{} of {} is not ready with the arguments of revision {newest}: {}",
+                found.name, host.name, found.detail
+            );
+            Step::Wait(why, None)
+        }
+        None if report.components.iter().any(is_young) => {
+            let why = format!(
+                "{} runs with the arguments of revision {newest} and is to prove them",
+                host.name
+            );
+            Step::Wait(why, Some(cx.now_ms + PROVEN_MS))
+        }
+        None => Step::Do(
+            Effect::Propose(Command::StepArguments {
+                host_id: host.id,
+                revision: newest,
+                keep: true,
+            }),
+            format!("{} runs with the arguments of revision {newest}", host.name),
+        ),
+    }
+}
+
+fn take(host: &Host, revision: u64) -> Step {
+    Step::Do(
+        Effect::Propose(Command::StepArguments {
+            host_id: host.id,
+            revision,
+            keep: false,
+        }),
+        format!("{} takes the arguments of revision {revision}", host.name),
+    )
+}
+
+/// The newest spec with the arguments that worked; `None` if these are no others: then it is not their fault.
+fn back(cx: &ClusterCx<'_>, host: &Host, ended: &ComponentReport, before: u64) -> Option<Step> {
+    let worked = cx.state.specs.iter().find(|spec| spec.revision == before)?;
+    let worked = ClusterSpec::parse(&worked.yaml).ok()?;
+    let next = with_arguments_of(cx.spec, &worked)?;
+    if next == *cx.spec {
+        return None;
+    }
+    let crash = ended.crash.as_ref()?;
+    let cause = crash.cause.as_ref().map_or("", |cause| cause.text.as_str());
+    let mut why = format!(
+        "{} on {} ended {} times: {}",
+        ended.name, host.name, crash.ends, crash.how
+    );
+    if !cause.is_empty() {
+        why = format!("{why}; {cause}");
+    }
+    Some(Step::Do(
+        Effect::Propose(Command::ChangeArguments {
+            based_on: cx.state.specs.last()?.revision,
+            yaml: next.to_yaml(),
+            why: why.clone(),
+        }),
+        why,
+    ))
+}
+
+/// The host's report, if it is of the present and made with these arguments.
+fn taken<'a>(cx: &ClusterCx<'a>, host: &Host, revision: u64) -> Option<&'a HostReport> {
+    cx.report(host.id)
+        .filter(|report| report.arguments == revision)
+}
+
+fn unwell(cx: &ClusterCx<'_>, host: &Host) -> Option<String> {
+    let Some(report) = cx.report(host.id) else {
+        return Some(format!("{} does not report", host.name));
+    };
+    let found = report.components.iter().find(|found| !is_well(found))?;
+    Some(format!("{} of {} is not", found.name, host.name))
+}
+
+fn is_well(component: &ComponentReport) -> bool {
+    matches!(
+        component.state,
+        ComponentState::Ready | ComponentState::Absent
+    )
+}
+
+fn is_young(component: &ComponentReport) -> bool {
+    component.pid.is_some() && component.ran_ms < PROVEN_MS
+}
+
+fn ends(component: &ComponentReport) -> bool {
+    component.state == ComponentState::BackOff
+        && component
+            .crash
+            .as_ref()
+            .is_some_and(|crash| crash.ends >= ENDS_TOO_MANY)
+}

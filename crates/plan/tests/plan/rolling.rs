@@ -1,0 +1,163 @@
+//! Other arguments of components: host by host, and back again where they do not work.
+
+use khactl_model::command::Command;
+use khactl_model::component::ComponentName;
+use khactl_model::state::Role;
+use khactl_plan::Status;
+use khactl_plan::effect::Effect;
+use std::collections::BTreeMap;
+
+use crate::fake::{FakeCluster, parse, spec};
+
+const APISERVER: ComponentName = ComponentName::KubeApiserver;
+const ROUNDS: usize = 60;
+
+fn three() -> FakeCluster {
+    let mut cluster = FakeCluster::new(spec("v1.20.2"));
+    cluster.admit(2, Role::ControlPlane);
+    cluster.admit(3, Role::ControlPlane);
+    cluster.settle(120, |_| 1);
+    cluster.starts.clear();
+    cluster
+}
+
+/// As `khactl config apply` does.
+fn change(cluster: &mut FakeCluster, arguments: &str) {
+    let yaml = cluster
+        .spec
+        .to_yaml()
+        .replace("extraArgs: {}", &format!("extraArgs: {{{arguments}}}"));
+    let next = parse(&yaml);
+    assert_ne!(next, cluster.spec, "{yaml}");
+    let based_on = cluster.state.specs.last().unwrap().revision;
+    cluster.propose(Command::ChangeArguments {
+        based_on,
+        yaml: next.to_yaml(),
+        why: String::new(),
+    });
+}
+
+/// Every host once, then the leader. Gives what was started where.
+fn round(cluster: &mut FakeCluster) -> Vec<(String, ComponentName)> {
+    cluster.pass(500);
+    let mut started = Vec::new();
+    let names: Vec<String> = cluster.state.hosts.keys().cloned().collect();
+    for name in names {
+        for effect in cluster.plan(&name).effects {
+            if let Effect::EnsureProcess(process) = &effect {
+                started.push((name.clone(), process.name));
+            }
+            cluster.carry_out(&name, &effect);
+        }
+    }
+    lead(cluster);
+    started
+}
+
+fn lead(cluster: &mut FakeCluster) {
+    for effect in cluster.plan_cluster().effects {
+        cluster.carry_out("cp1", &effect);
+    }
+}
+
+fn arguments_of(cluster: &FakeCluster, host: &str) -> BTreeMap<String, String> {
+    let spec = cluster.cx(host).spec;
+    spec.control_plane.api_server.extra_args.clone()
+}
+
+#[test]
+fn another_argument_restarts_the_component_on_one_host_after_the_other() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    let mut order = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = round(&mut cluster);
+        assert!(started.len() <= 1, "at once: {started:?}");
+        order.extend(started);
+    }
+    let hosts: Vec<&str> = order.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!(hosts, ["cp1", "cp2", "cp3"]);
+    assert!(order.iter().all(|(_, component)| *component == APISERVER));
+    assert!(cluster.state.arguments.hosts.is_empty());
+    assert_eq!(cluster.plan_cluster().status, Status::Ready);
+}
+
+#[test]
+fn nobody_takes_other_arguments_while_a_host_is_not_well() {
+    let mut cluster = three();
+    cluster.silent.insert(3);
+    change(&mut cluster, "v: '4'");
+    for _ in 0..ROUNDS {
+        assert_eq!(round(&mut cluster), []);
+    }
+    let Status::Waiting { why } = cluster.plan_cluster().status else {
+        panic!("it waits");
+    };
+    assert!(why.contains("cp3 does not report"), "{why}");
+    cluster.silent.clear();
+    round(&mut cluster);
+    assert_eq!(round(&mut cluster).len(), 1);
+    assert_eq!(cluster.state.arguments.in_turn(), Some(1));
+}
+
+#[test]
+fn an_argument_that_makes_a_component_end_is_taken_back_on_the_first_host_and_spreads_to_no_other()
+{
+    let mut cluster = three();
+    change(&mut cluster, "no-such: file");
+    let mut ends = 0;
+    let mut started = Vec::new();
+    for _ in 0..ROUNDS {
+        started.extend(round(&mut cluster));
+        if arguments_of(&cluster, "cp1").contains_key("no-such") && cluster.runs("cp1", APISERVER) {
+            let took = cluster.state.arguments_of(1) == Some(2);
+            let restarted = cluster
+                .starts
+                .get(&("cp1".to_owned(), APISERVER))
+                .is_some_and(|starts| *starts > ends);
+            if took && restarted {
+                ends += 1;
+                cluster.end("cp1", APISERVER, ends);
+                lead(&mut cluster);
+            }
+        }
+    }
+    assert_eq!(ends, 2, "it was not tried for longer than it takes to see");
+    assert!(
+        started.iter().all(|(host, _)| host == "cp1"),
+        "it spread: {started:?}"
+    );
+    for host in ["cp1", "cp2", "cp3"] {
+        assert!(arguments_of(&cluster, host).is_empty(), "{host}");
+        assert!(cluster.runs(host, APISERVER), "{host}");
+    }
+    assert!(cluster.state.arguments.hosts.is_empty());
+    assert_eq!(cluster.state.specs.last().unwrap().revision, 3);
+    let plan = cluster.plan_cluster();
+    assert_eq!(plan.status, Status::Ready);
+    let told = plan
+        .problems
+        .iter()
+        .find(|problem| problem.code == khactl_plan::problem::ARGUMENTS_TAKEN_BACK)
+        .unwrap();
+    assert!(
+        told.text.contains("revision 2") && told.text.contains("kube-apiserver on cp1"),
+        "{}",
+        told.text
+    );
+}
+
+#[test]
+fn a_component_that_ends_for_another_reason_takes_nothing_back() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    for _ in 0..ROUNDS {
+        round(&mut cluster);
+    }
+    cluster.end("cp1", APISERVER, 5);
+    for _ in 0..3 {
+        round(&mut cluster);
+    }
+    assert_eq!(cluster.state.specs.last().unwrap().revision, 2);
+    assert_eq!(cluster.state.arguments.rolled_back, None);
+}
