@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load soak sim package vagrant-test
+.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load bench-balancer soak sim package vagrant-test
 
 ENV := source scripts/env
 NEXTEST := cargo nextest run --locked --workspace
@@ -69,6 +69,10 @@ bench-failover: build kube ## twenty rounds of every fault beside keepalived and
 
 bench-load: build kube ## does the VIP stay where it is on a busy machine with stalling disks: ten minutes for each profile
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- load --into docs/benchmarks
+
+bench-balancer: build ## the balancer beside haproxy over the same backends, about five minutes
+	@scripts/setup balancer
+	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-balancer
 
 soak: build kube ## the long runs: a thousand crashes, every step killed, every fault of the VIP twenty times
 	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SEEDS=10000000 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'

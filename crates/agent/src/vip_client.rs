@@ -107,6 +107,21 @@ impl VipClient {
         })
     }
 
+    /// What its balancer does now; `None`: it does not answer.
+    pub async fn balancer(&self) -> Option<v1::BackendsResponse> {
+        let status = Client::new(self.channel.clone())
+            .status(time::within(TIMEOUT, v1::VipStatusRequest {}))
+            .await
+            .ok()?
+            .into_inner();
+        Some(v1::BackendsResponse {
+            backends: status.backends,
+            connections: status.connections,
+            half_open: status.half_open,
+            half_open_ended: status.half_open_ended,
+        })
+    }
+
     /// Asks it to give the VIP up in favour of that host; `None`: whoever comes first. True if it held it; returns
     /// once it does not.
     ///

@@ -288,6 +288,8 @@ pub struct StatusArgs {
 pub enum VipCommand {
     /// Hand it over to a host, and wait until that holds it
     Transfer(TransferArgs),
+    /// Where this host's balancer sends connections, and how many there were
+    Backends,
 }
 
 /// `khactl leader …`

@@ -12,13 +12,14 @@ use khactl_proto::v1::admin_server::{Admin, AdminServer};
 use khactl_proto::v1::progress::State;
 use khactl_proto::v1::{
     AbortOperationRequest, AbortOperationResponse, ApplyConfigRequest, ApplyConfigResponse,
-    ConfigChange, CreateTokenRequest, CreateTokenResponse, Finding, InitRequest,
-    JoinClusterRequest, KubeconfigRequest, KubeconfigResponse, LeaveRequest, ListTokensRequest,
-    ListTokensResponse, LogChunk, LogsRequest, PreflightRequest, PreflightResponse, Progress,
-    ReadConfigRequest, ReadConfigResponse, ReadJournalRequest, ReadJournalResponse, Refusal,
-    RemoveHostRequest, ResetRequest, ResetResponse, RevokeTokenRequest, RevokeTokenResponse,
-    SpecRevision, StatusRequest, StatusResponse, TransferRequest, TransferResponse,
-    apply_config_request::Mode, finding::Level,
+    BackendsRequest, BackendsResponse, ConfigChange, CreateTokenRequest, CreateTokenResponse,
+    Finding, InitRequest, JoinClusterRequest, KubeconfigRequest, KubeconfigResponse, LeaveRequest,
+    ListTokensRequest, ListTokensResponse, LogChunk, LogsRequest, PreflightRequest,
+    PreflightResponse, Progress, ReadConfigRequest, ReadConfigResponse, ReadJournalRequest,
+    ReadJournalResponse, Refusal, RemoveHostRequest, ResetRequest, ResetResponse,
+    RevokeTokenRequest, RevokeTokenResponse, SpecRevision, StatusRequest, StatusResponse,
+    TransferRequest, TransferResponse, VipBackendStatus, apply_config_request::Mode,
+    finding::Level,
 };
 use prost::Message;
 use tempfile::TempDir;
@@ -265,6 +266,37 @@ impl Admin for Fake {
         request: Request<TransferRequest>,
     ) -> Result<Response<TransferResponse>, Status> {
         transferred(&request.into_inner().host)
+    }
+
+    async fn backends(
+        &self,
+        _: Request<BackendsRequest>,
+    ) -> Result<Response<BackendsResponse>, Status> {
+        let backend = |host: &str, last: u8| VipBackendStatus {
+            host: host.into(),
+            address: format!("10.77.0.{last}:6443"),
+            healthy: true,
+            weight: 1,
+            connections_open: 3,
+            connections_total: 1200,
+            bytes_to_backend: 4096,
+            bytes_to_client: 3 << 20,
+            ..VipBackendStatus::default()
+        };
+        let lost = VipBackendStatus {
+            healthy: false,
+            reason: "no answer within 500 ms".into(),
+            connections_open: 0,
+            connects_failed: 7,
+            connections_unanswered: 2,
+            ..backend("cp3", 13)
+        };
+        Ok(Response::new(BackendsResponse {
+            backends: vec![backend("cp1", 11), backend("cp2", 12), lost],
+            connections: 7,
+            half_open: 1,
+            half_open_ended: 5,
+        }))
     }
 
     async fn read_config(
@@ -654,6 +686,16 @@ fn what_is_handed_over_is_told_with_both_hosts() {
     .iter()
     .map(|line| format!("$ khactl {line}\n{}", bench.khactl(line)))
     .collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn the_balancers_backends_are_shown_with_what_they_had() {
+    let bench = Bench::new();
+    let all: Vec<_> = ["vip backends", "-o json vip backends"]
+        .iter()
+        .map(|line| format!("$ khactl {line}\n{}", bench.khactl(line)))
+        .collect();
     insta::assert_snapshot!(all.join("\n"));
 }
 

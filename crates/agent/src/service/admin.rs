@@ -27,6 +27,7 @@ use crate::refused::Refused;
 use crate::reset;
 use crate::time;
 use crate::transfer;
+use crate::vip_client::VipClient;
 
 /// A token lives a week at the most: one that is forgotten opens nothing for long.
 const TTL_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -455,6 +456,23 @@ impl Admin for AdminService {
         Ok(Response::new(
             configure::apply(&node, &actor, &request).await?,
         ))
+    }
+
+    async fn backends(
+        &self,
+        request: Request<v1::BackendsRequest>,
+    ) -> Result<Response<v1::BackendsResponse>, Status> {
+        require_admin(&request)?;
+        let khavip = VipClient::new(&self.agent.config.vip_socket());
+        let balancer = khavip.balancer().await.ok_or_else(|| {
+            Refused::new(
+                "KHA3052",
+                "show the balancer",
+                "this host's khavip does not answer",
+                "`khactl logs khavip` says why; `khactl status` whether it is to run",
+            )
+        })?;
+        Ok(Response::new(balancer))
     }
 }
 

@@ -6,6 +6,7 @@ use khactl_proto::v1::{TransferRequest, TransferResponse};
 use serde::Serialize;
 use tonic::{Response, Status};
 
+use super::backends;
 use crate::cli::{LeaderCommand, TransferArgs, VipCommand};
 use crate::connection::Agent;
 use crate::failure::Failure;
@@ -43,7 +44,10 @@ pub(super) async fn vip(
     command: &VipCommand,
     output: Output,
 ) -> Result<(), Failure> {
-    let VipCommand::Transfer(args) = command;
+    let args = match command {
+        VipCommand::Transfer(args) => args,
+        VipCommand::Backends => return backends::run(agent, output).await,
+    };
     let mut client = agent.connect().await?;
     let call = client.transfer_vip(request(args));
     wait(agent, &VIP, args, call, output).await
