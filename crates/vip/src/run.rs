@@ -12,7 +12,7 @@ use std::time::Duration;
 use khactl_balancer::{Balancer, BalancerTask};
 use khactl_proto::v1::vip_server::VipServer;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, getrlimit, nice, setrlimit};
+use rustix::process::{Resource, getpid, getrlimit, getsid, nice, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -46,6 +46,7 @@ pub struct RunOptions {
 pub fn run(options: &RunOptions) -> Result<(), VipError> {
     let _lock = lock(&options.run_dir)?;
     raise_descriptor_limit();
+    prefer_session();
     let boot_id = boot_id()?;
     let (balancer, work) = Balancer::new();
     // P10: before anything else, what a predecessor left behind goes.
@@ -187,6 +188,21 @@ fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
             runtime.block_on(work.run());
         })
         .map_err(failed)
+}
+
+/// Where the kernel shares its processors out by session, a thread's niceness counts among those of its own session
+/// alone, and the session has one of its own. Only what khad started has a session that is nobody else's.
+fn prefer_session() {
+    if getsid(None) != Ok(getpid()) {
+        return;
+    }
+    match std::fs::write("/proc/self/autogroup", NICE.to_string()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "clients may wait while other programs are busy");
+        }
+        // Not there: such a kernel shares out by thread, or by cgroup.
+        _ => {}
+    }
 }
 
 /// Each connection takes two descriptors; the usual soft limit of 1024 is for programs that use
