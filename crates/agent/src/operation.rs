@@ -309,15 +309,19 @@ pub fn component_ready(node: &Node, name: &str) -> Result<(), String> {
     }
 }
 
-/// The id of this host's newest operation of that kind, begun anew if there is none.
+/// The id of this host's operation of that kind that is under way, begun anew if there is none: a host of this name may
+/// have joined and left before.
 ///
 /// # Errors
 /// The journal does not take it.
 pub async fn operation(node: &Node, actor: &str, kind: OperationKind) -> Result<u64, Refused> {
     let host = &node.member.host_name;
-    let known = node
-        .raft
-        .with_machine(|machine| machine.state().operation_of(kind, host).map(|(id, _)| id));
+    let known = node.raft.with_machine(|machine| {
+        let newest = machine.state().operation_of(kind, host);
+        newest
+            .filter(|(_, operation)| operation.state == OperationState::Running)
+            .map(|(id, _)| id)
+    });
     match known {
         Some(id) => Ok(id),
         None => {

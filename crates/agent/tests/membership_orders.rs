@@ -51,6 +51,7 @@ struct World {
     now_ms: u64,
     seed: u64,
     changes: usize,
+    aborted: usize,
 }
 
 impl World {
@@ -68,6 +69,7 @@ impl World {
             now_ms: 10_000,
             seed,
             changes: 0,
+            aborted: 0,
         };
         world.propose(Command::CreateCluster(CreateCluster {
             id: "00".into(),
@@ -318,6 +320,26 @@ impl World {
         }
     }
 
+    /// Somebody thinks better of it, in time or too late.
+    fn abort(&mut self, id: u64) {
+        let host = self.state.host_by_id(id);
+        let Some(removal) = host.and_then(|host| host.removal.clone()) else {
+            return;
+        };
+        let entry = Entry {
+            actor: "test".into(),
+            at_ms: 0,
+            command: Command::AbortRemoval {
+                operation: removal.operation,
+            },
+        };
+        if let Err(refused) = self.state.apply(&entry) {
+            assert_eq!(refused.code, "KHA2089");
+            return;
+        }
+        self.aborted += 1;
+    }
+
     fn event(&mut self) {
         let ids: Vec<u64> = self.state.hosts.values().map(|host| host.id).collect();
         let Some(id) = self.pick(&ids) else { return };
@@ -337,6 +359,7 @@ impl World {
             93..96 if !self.hosts[&id].up => self.boot(id),
             96..98 => self.remove(id),
             98 => self.admit(),
+            99 => self.abort(id),
             _ => {}
         }
     }
@@ -374,14 +397,14 @@ impl World {
             self.state
                 .operations
                 .values()
-                .all(|operation| operation.state == OperationState::Done)
+                .all(|operation| operation.state != OperationState::Running)
         );
     }
 }
 
 #[test]
 fn whatever_happens_the_lease_changes_by_its_rules_and_every_removal_ends() {
-    let (mut changes, mut removed) = (0, 0);
+    let (mut changes, mut removed, mut aborted) = (0, 0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         for _ in 0..EVENTS {
@@ -390,7 +413,9 @@ fn whatever_happens_the_lease_changes_by_its_rules_and_every_removal_ends() {
         world.settle();
         changes += world.changes;
         removed += world.state.removed.len();
+        aborted += world.aborted;
     }
     assert!(changes > 1_000, "only {changes} changes of the lease");
     assert!(removed > 300, "only {removed} hosts were removed");
+    assert!(aborted > 20, "only {aborted} removals were aborted");
 }

@@ -162,10 +162,14 @@ fn in_lease(node: &Node) -> Result<(), String> {
 fn may_resume(node: &Node) -> Result<(), Refused> {
     let state: ClusterState = node.state();
     let ours = state.operation_of(OperationKind::Join, &node.member.host_name);
-    let under_way = match ours {
-        Some((_, operation)) => operation.state == OperationState::Running,
-        // The log has not reached this host yet; a founder has its own from the beginning.
-        None => state.cluster.is_none() && node.member.host_id != 1,
+    let host = state.host_by_id(node.member.host_id);
+    let under_way = match (host, ours) {
+        (Some(host), Some((_, operation))) if operation.started_at_ms >= host.admitted_at_ms => {
+            operation.state == OperationState::Running
+        }
+        // The log has not reached this host yet, or what it has is the join of a host that had the name before; a
+        // founder has its own from the beginning.
+        _ => node.member.host_id != 1,
     };
     if under_way {
         return Ok(());

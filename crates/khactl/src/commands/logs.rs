@@ -16,9 +16,9 @@ pub(super) async fn run(agent: &Agent, args: &LogsArgs) -> Result<(), Failure> {
         host: args.host.clone().unwrap_or_default(),
         lines: args.lines.unwrap_or(0),
         follow: args.follow,
-        since_ms: args
-            .since
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        since_ms: args.since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }),
     };
     let mut stream = agent
         .connect()
