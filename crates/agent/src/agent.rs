@@ -25,12 +25,13 @@ use crate::departure::{self, Departed};
 use crate::keeping::Keeping;
 use crate::machine::ClusterMachine;
 use crate::member::Member;
-use crate::net::{LiveCertificate, Peers, TlsListener, UnixSocket, require_admin};
+use crate::net::{LiveCertificate, NetError, Peers, TlsListener, UnixSocket, require_admin};
 use crate::node::{Node, raft_refused};
 use crate::refused::{Refused, chain};
 use crate::service::{admin::AdminService, enrol::EnrolService, peer::PeerService};
 use crate::standing::{self, require_standing};
 use crate::tasks::Tasks;
+use crate::time::{boot_ms, pause};
 use crate::{cluster_loop, host_loop, placement_loop};
 
 /// How long an orderly end may take.
@@ -38,6 +39,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A request to join holds a certificate request and a few short texts.
 const ENROL_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a killed agent may have its socket still.
+const PREDECESSOR_ENDS_MS: u64 = 2_000;
 
 /// The agent of this host.
 #[derive(Debug)]
@@ -92,12 +96,21 @@ impl Agent {
     }
 
     /// Takes the Unix socket, so that no second khad starts beside this one. Whoever calls there
-    /// waits until [`Agent::serve_root`].
+    /// waits until [`Agent::serve_root`]. A predecessor that was killed has it for some
+    /// milliseconds more: the kernel closes what a process had one by one, and waits for packet sockets.
     ///
     /// # Errors
-    /// Another khad has the socket, or it cannot be made.
-    pub fn bind_root(&self) -> Result<UnixSocket, crate::net::NetError> {
-        UnixSocket::bind(&self.config.socket())
+    /// Another khad has the socket still after two seconds, or it cannot be made.
+    pub async fn bind_root(&self) -> Result<UnixSocket, NetError> {
+        let give_up = boot_ms() + PREDECESSOR_ENDS_MS;
+        loop {
+            match UnixSocket::bind(&self.config.socket()) {
+                Err(NetError::AlreadyRunning { .. }) if boot_ms() < give_up => {
+                    pause(Duration::from_millis(10)).await;
+                }
+                bound => return bound,
+            }
+        }
     }
 
     /// Serves root on this host. Only after [`Agent::resume`]: a member that is not up yet would

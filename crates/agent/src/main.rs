@@ -57,7 +57,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("looking for components that run")?;
     let agent = Agent::new(config, processes);
     agent.keeping.prepare().await?;
-    let socket = agent.bind_root()?;
+    let socket = agent.bind_root().await?;
     if reset::is_begun(&agent.config).await? {
         reset::clean(&agent.config, &agent.processes).await?;
         drop(socket);
