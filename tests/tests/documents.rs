@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use khactl::cli::Cli;
 use khactl_model::spec::{ClusterSpec, Code};
 
-/// Where a source file's tests begin: STYLE puts them last.
+/// Where a source file's tests begin: they stand last.
 const TESTS_BEGIN: &str = "#[cfg(test)]\nmod ";
 /// "KHA" and four digits.
 const CODE_LEN: usize = 7;

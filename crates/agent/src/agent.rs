@@ -293,7 +293,7 @@ impl Agent {
     }
 
     /// Reads once through a quorum: what this host has on its disk may be old, and the lease
-    /// takes part only in an epoch that is confirmed (LEASE.md, A8).
+    /// takes part only in an epoch that is confirmed (docs/lease.md, A8).
     fn confirm(self: &Arc<Self>, node: &Arc<Node>) {
         let node = Arc::clone(node);
         let stopping = self.tasks.stopping();

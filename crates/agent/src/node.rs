@@ -81,7 +81,7 @@ pub struct Node {
     pub vip_changed: Notify,
     /// Something happened that concerns the leader's loop.
     pub cluster_changed: Notify,
-    /// A linearizable read has succeeded since this start (LEASE.md, A8).
+    /// A linearizable read has succeeded since this start (docs/lease.md, A8).
     pub confirmed: AtomicBool,
     /// Whether this host is still one of the cluster.
     pub standing: Standing,

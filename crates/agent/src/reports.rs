@@ -1,5 +1,5 @@
 //! What the hosts last told the leader. The leader's memory only: a new one collects afresh
-//! (LEASE.md, M2).
+//! (docs/lease.md, M2).
 
 use khactl_model::facts::HostReport;
 use std::collections::BTreeMap;

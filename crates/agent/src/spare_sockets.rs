@@ -1,6 +1,6 @@
 //! Second descriptors of khavip's packet sockets. The kernel waits out a grace period of RCU for every packet socket
 //! whose last descriptor is closed, one after the other and before the end of a killed process can be seen: some
-//! fifty milliseconds for four of them, in which nobody may give up what the dead one held (LEASE.md, K1). With a
+//! fifty milliseconds for four of them, in which nobody may give up what the dead one held (docs/lease.md, K1). With a
 //! second descriptor here the end shows at once, and the sockets are closed after the release, where nobody waits.
 //!
 //! Nothing is ever read from them nor sent by them. What they hear between the end and the release stays in their

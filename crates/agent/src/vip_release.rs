@@ -1,5 +1,5 @@
 //! Gives up, for a khavip that is proven dead, what it held: the gate is closed, the address removed and the lease
-//! released, so that the others need not wait it out (LEASE.md, K1 to K5). The one-shot `khavip release` does it.
+//! released, so that the others need not wait it out (docs/lease.md, K1 to K5). The one-shot `khavip release` does it.
 
 use std::io;
 use std::path::Path;

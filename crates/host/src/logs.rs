@@ -19,7 +19,7 @@ use crate::offload::offload;
 
 pub use follow::{Follow, follow};
 
-/// A log is rotated when it is larger than this many bytes (DESIGN.md's files).
+/// A log is rotated when it is larger than this many bytes (docs/operations.md).
 pub const ROTATE_BYTES: u64 = 50 << 20;
 
 /// Rotated files that are kept, `.1` the newest.

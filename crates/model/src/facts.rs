@@ -32,7 +32,7 @@ pub struct Facts {
     /// The file of `balancer.health.caFile`; `None`: the spec names none.
     #[serde(default)]
     pub health_ca: Option<HealthCaFact>,
-    /// A linearizable read of the cluster state has succeeded since this boot (LEASE.md, A8).
+    /// A linearizable read of the cluster state has succeeded since this boot (docs/lease.md, A8).
     pub confirmed: bool,
 }
 
@@ -137,9 +137,9 @@ pub struct VipFact {
     pub holding: bool,
     /// The lease epoch it works with.
     pub epoch: u64,
-    /// The fence it has recorded (LEASE.md, A9).
+    /// The fence it has recorded (docs/lease.md, A9).
     pub fence: u64,
-    /// Ready and past its silence (LEASE.md, A8, M3).
+    /// Ready and past its silence (docs/lease.md, A8, M3).
     pub ready: bool,
     /// Its backends: host name and whether it is healthy.
     pub backends: Vec<(String, bool)>,

@@ -81,7 +81,7 @@ pub struct SpecRevision {
     pub at_ms: i64,
 }
 
-/// Who takes part in the VIP's lease (LEASE.md, M1–M3).
+/// Who takes part in the VIP's lease (docs/lease.md, M1–M3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseMembership {
     /// Counts the changes; 0 before the first.

@@ -20,7 +20,7 @@ use crate::process::{self, Patience};
 pub use feed::vip_feed;
 
 /// A connection of a client of the API that hangs is noticed within ten seconds instead of
-/// forty-five (FAILOVER.md).
+/// forty-five.
 pub(crate) const HTTP2_CHECKS: [(&str, &str); 2] = [
     ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
     ("HTTP2_PING_TIMEOUT_SECONDS", "5"),

@@ -57,7 +57,7 @@ impl Delay {
     }
 }
 
-/// From a renewal to the deadline (LEASE.md: RHO 2 %, DELTA min(3 ms, T/10), RENEW T/5).
+/// From a renewal to the deadline (docs/lease.md: RHO 2 %, DELTA min(3 ms, T/10), RENEW T/5).
 fn spare_us(lease_ms: u32) -> u64 {
     let whole = u64::from(lease_ms) * 1_000;
     let earned = whole - whole * 2 / 100 - 3_000.min(whole / 10);

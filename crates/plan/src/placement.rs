@@ -1,5 +1,5 @@
 //! Which host should hold the VIP, where the one that holds it should give it up: fitness, then preference. Decided by
-//! the leader from the hosts' reports, carried out as a hand-over (LEASE.md, P9); who takes a VIP that nobody holds is
+//! the leader from the hosts' reports, carried out as a hand-over (docs/lease.md, P9); who takes a VIP that nobody holds is
 //! the lease's own matter.
 //!
 //! ```text

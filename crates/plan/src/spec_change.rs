@@ -28,7 +28,7 @@ pub struct ChangeRefusal {
 }
 
 /// Fields that khavip takes over while it runs, with what lies below them. The lease time travels in every propose,
-/// so that two hosts may have different ones for a moment (LEASE.md, A5, P5).
+/// so that two hosts may have different ones for a moment (docs/lease.md, A5, P5).
 const LIVE: [&str; 14] = [
     "spec.vip.profile",
     "spec.vip.leaseMs",

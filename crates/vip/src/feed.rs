@@ -18,7 +18,7 @@ const MEMBERS_MAX: usize = 9;
 const HOST_BYTES_MAX: usize = 253;
 /// `IFNAMSIZ` less its zero.
 const INTERFACE_BYTES_MAX: usize = 15;
-/// From the fast profile's floor to `T_MAX` (LEASE.md).
+/// From the fast profile's floor to `T_MAX` (docs/lease.md).
 const LEASE_MS: std::ops::RangeInclusive<u32> = 40..=2_000;
 
 /// The whole desired state of this process.

@@ -110,7 +110,7 @@ impl Profile {
         }
     }
 
-    /// The lease time in milliseconds (LEASE.md, T).
+    /// The lease time in milliseconds (docs/lease.md, T).
     pub const fn lease_ms(self) -> u32 {
         match self {
             Self::Fast => 60,

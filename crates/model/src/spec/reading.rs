@@ -99,7 +99,7 @@ fn vip(r: &mut Reader, spec: &Fields<'_>) -> VipSpec {
         );
     }
     let profile = r.optional(&vip, "profile", scalars::profile);
-    // LEASE.md bounds T from below by what a busy host can keep, from above by T_MAX.
+    // docs/lease.md bounds T from below by what a busy host can keep, from above by T_MAX.
     let lease_ms = r.optional(
         &vip,
         "leaseMs",

@@ -1,4 +1,4 @@
-//! Joining and leaving the VIP's lease, by the rules M1 to M3 of LEASE.md.
+//! Joining and leaving the VIP's lease, by the rules M1 to M3 of docs/lease.md.
 
 use khactl_model::command::Command;
 use khactl_model::facts::HostReport;
@@ -10,7 +10,7 @@ use super::cx::REPORT_FRESH_MS;
 use super::{ClusterCx, Step};
 use crate::effect::Effect;
 
-/// S of LEASE.md: T_MAX * (1 + 2 * RHO) + 1 ms, with T_MAX 2,000 ms and RHO 2 %. After that long
+/// S of docs/lease.md: T_MAX * (1 + 2 * RHO) + 1 ms, with T_MAX 2,000 ms and RHO 2 %. After that long
 /// no lease granted under an older epoch can still run, by any clock.
 pub const LEASE_S_MS: u64 = 2_081;
 

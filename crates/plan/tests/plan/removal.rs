@@ -2,7 +2,7 @@
 
 use khactl_model::command::{Command, Entry};
 use khactl_model::component::ComponentName;
-use khactl_model::facts::HostReport;
+use khactl_model::facts::{HostReport, VipFact};
 use khactl_model::state::{EtcdStage, Role};
 use khactl_plan::effect::Effect;
 use khactl_plan::{ClusterCx, Status, Verdict, judge_removal, plan_cluster};
@@ -149,6 +149,11 @@ fn a_leader_that_is_to_leave_hands_leadership_over_first() {
     );
 }
 
+fn vip_of<'a>(cluster: &'a mut FakeCluster, host: &str) -> &'a mut VipFact {
+    let facts = cluster.facts.get_mut(host).unwrap();
+    facts.vip.as_mut().unwrap()
+}
+
 #[test]
 fn the_vip_is_handed_over_and_the_api_server_ended_before_the_host_leaves_lease_and_etcd() {
     let mut cluster = cluster_of(3);
@@ -156,41 +161,20 @@ fn the_vip_is_handed_over_and_the_api_server_ended_before_the_host_leaves_lease_
     for vip in cluster.facts.values_mut().filter_map(|f| f.vip.as_mut()) {
         vip.fit = true;
     }
-    cluster
-        .facts
-        .get_mut("cp3")
-        .unwrap()
-        .vip
-        .as_mut()
-        .unwrap()
-        .holding = true;
+    vip_of(&mut cluster, "cp3").holding = true;
     remove(&mut cluster, "cp3");
     cluster.pass(10_000);
     assert_eq!(why(&cluster), "cp3 hands the VIP over");
     // Nobody else can have it: then it waits for nobody.
     let others_fit = |cluster: &mut FakeCluster, fit: bool| {
         for name in ["cp1", "cp2"] {
-            cluster
-                .facts
-                .get_mut(name)
-                .unwrap()
-                .vip
-                .as_mut()
-                .unwrap()
-                .fit = fit;
+            vip_of(cluster, name).fit = fit;
         }
     };
     others_fit(&mut cluster, false);
     assert_eq!(why(&cluster), "cp3 leaves the lease");
     others_fit(&mut cluster, true);
-    cluster
-        .facts
-        .get_mut("cp3")
-        .unwrap()
-        .vip
-        .as_mut()
-        .unwrap()
-        .holding = false;
+    vip_of(&mut cluster, "cp3").holding = false;
 
     let effect = cluster.plan_cluster().effects.remove(0);
     cluster.carry_out("cp1", &effect);
