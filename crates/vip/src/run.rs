@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use khactl_balancer::{Balancer, BalancerTask};
 use khactl_proto::v1::vip_server::VipServer;
+use khactl_sys::detach::leads_session;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, getpid, getrlimit, getsid, nice, setrlimit};
+use rustix::process::{Resource, getrlimit, nice, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -193,7 +194,7 @@ fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
 /// Where the kernel shares its processors out by session, a thread's niceness counts among those of its own session
 /// alone, and the session has one of its own. Only what khad started has a session that is nobody else's.
 fn prefer_session() {
-    if getsid(None) != Ok(getpid()) {
+    if !leads_session() {
         return;
     }
     match std::fs::write("/proc/self/autogroup", NICE.to_string()) {

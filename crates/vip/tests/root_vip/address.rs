@@ -55,6 +55,17 @@ fn a_lone_host_takes_the_vip_serves_it_and_takes_it_off_on_sigterm() {
     assert_eq!(network.with_address(), Vec::<u64>::new());
 }
 
+#[test]
+fn a_khavip_in_a_process_namespace_starts_though_its_session_began_outside() {
+    let mut network = Network::new("pns", 1);
+    network.host(1).serve();
+    network
+        .host(1)
+        .start_under(&["unshare", "--pid", "--fork", "--kill-child"]);
+    network.host(1).feed(feed_for(1, &[1]));
+    until("the VIP stands", || network.with_address() == [1]);
+}
+
 /// Processor time of the process' first thread, which runs the control side, in kernel ticks.
 fn control_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).expect("stat");
