@@ -52,9 +52,11 @@ pub(crate) struct Client {
 enum Opened {
     /// From now on bytes only pass.
     Passing,
-    /// The backend ended it, or was to be left, before it said anything.
+    /// The backend ended it in order before it said anything.
+    Ended,
+    /// It broke, or its backend was to be left, before the backend said anything.
     Lost,
-    /// The client's address leaves this host.
+    /// The client broke it off, or its address leaves this host.
     Cut,
     /// The client has been silent for too long, or too many are.
     Silent,
@@ -101,15 +103,22 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
                 reset(&link.stream);
                 return;
             }
-            Opened::Lost => {
+            Opened::Ended | Opened::Lost => {
+                // A client that is left with this learns of it as if it were connected itself.
+                let give_up = || {
+                    if opened == Opened::Lost {
+                        reset(&client.stream);
+                    }
+                };
                 let backend = link.open.backend();
                 backend.counters.unanswered.fetch_add(1, Ordering::Relaxed);
-                // Both sockets close on return: the client learns of it as if it were connected itself.
                 if monotonic().saturating_sub(began) >= UNANSWERED_MAX {
+                    give_up();
                     return;
                 }
                 backend.suspect("a connection to it ended unanswered");
                 if !said.may_be_repeated(shared.backends_speak_tls()) {
+                    give_up();
                     return;
                 }
                 left.push(backend.address());
@@ -144,7 +153,8 @@ impl Opening<'_> {
             tokio::select! {
                 biased;
                 answer = stream.peek(&mut first) => match answer {
-                    Ok(0) | Err(_) => return Opened::Lost,
+                    Ok(0) => return Opened::Ended,
+                    Err(_) => return Opened::Lost,
                     Ok(_) => {
                         backend.answered();
                         *silence = None;
@@ -163,6 +173,7 @@ impl Opening<'_> {
                         Step::Heard => {}
                         Step::Passed => slow.set(sleep(SLOW)),
                         Step::ClientDone => return Opened::Passing,
+                        Step::ClientGone => return Opened::Cut,
                         Step::BackendGone => return Opened::Lost,
                     }
                 }
@@ -180,8 +191,9 @@ impl Opening<'_> {
 enum Step {
     Heard,
     Passed,
-    /// It will say no more.
+    /// It will say no more, but hear.
     ClientDone,
+    ClientGone,
     BackendGone,
 }
 
@@ -189,7 +201,8 @@ enum Step {
 async fn advance(client: &TcpStream, backend: &TcpStream, said: &mut Said) -> Step {
     if said.rest().is_empty() {
         return match hear(client, said).await {
-            Ok(0) | Err(_) => Step::ClientDone,
+            Ok(0) => Step::ClientDone,
+            Err(_) => Step::ClientGone,
             Ok(_) => Step::Heard,
         };
     }
@@ -237,17 +250,16 @@ async fn pass(
         .fetch_add(said.passed as u64, Ordering::Relaxed);
     let rest = said.bytes.split_off(said.passed);
     drop(said);
-    tokio::select! {
-        // However it ended, both sockets close when they go out of scope here.
-        _ended = relay(&mut client, &mut link.stream, rest, counters) => {}
-        _ = link.cut.changed() => {
-            reset(&client);
-            reset(&link.stream);
-        }
-        _ = listener_cut.changed() => {
-            reset(&client);
-            reset(&link.stream);
-        }
+    let in_order = tokio::select! {
+        ended = relay(&mut client, &mut link.stream, rest, counters) => ended.is_ok(),
+        _ = link.cut.changed() => false,
+        _ = listener_cut.changed() => false,
+    };
+    // What breaks on one side breaks on the other: half an answer must not pass for a whole one. And a connection
+    // to a backend that this side ends in order keeps its port for a minute, of which there are 28,000.
+    if !in_order {
+        reset(&client);
+        reset(&link.stream);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod authority;
 mod balancing;
+mod ends;
 mod failing;
 mod methods;
 mod server;
