@@ -72,7 +72,9 @@ fn break_off(stream: TcpStream) {
 
 async fn ended(stream: &mut TcpStream) -> io::Result<usize> {
     let mut rest = [0; 16];
-    timeout(PATIENCE, stream.read(&mut rest)).await.expect("ends")
+    timeout(PATIENCE, stream.read(&mut rest))
+        .await
+        .expect("ends")
 }
 
 async fn is_reset(stream: &mut TcpStream) {
