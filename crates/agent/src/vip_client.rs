@@ -1,7 +1,8 @@
 //! The way to khavip: tells it what to work with and asks how it is.
 
 use hyper_util::rt::TokioIo;
-use khactl_model::facts::{GateFact, VipFact, VipMeasured, VipPeerFact};
+use khactl_model::component::ComponentName;
+use khactl_model::facts::{FencedComponent, GateFact, VipFact, VipMeasured, VipPeerFact};
 use khactl_plan::effect::VipFeed;
 use khactl_plan::feed_digest;
 use khactl_proto::v1::{self, vip_client::VipClient as Client};
@@ -104,6 +105,7 @@ impl VipClient {
                     })
                     .collect(),
             },
+            fenced_components: status.fence.map_or_else(Vec::new, armed),
         })
     }
 
@@ -154,6 +156,22 @@ impl VipClient {
         self.fed = Some((digest.as_ref().to_vec(), feed_digest(feed)));
         Ok(())
     }
+}
+
+/// What khavip has confirmed to kill; what it does not know by a component's name is nobody's to rely on.
+fn armed(fence: v1::VipFence) -> Vec<FencedComponent> {
+    let processes = fence.processes.into_iter();
+    processes
+        .filter(|status| status.armed)
+        .filter_map(|status| status.process)
+        .filter_map(|process| {
+            Some(FencedComponent {
+                name: ComponentName::parse(&process.component)?,
+                pid: process.pid,
+                start_ticks: process.start_ticks,
+            })
+        })
+        .collect()
 }
 
 /// The feed as khavip reads it.
@@ -222,5 +240,14 @@ pub fn request(feed: &VipFeed, lease_key: &[u8]) -> Result<v1::VipFeedRequest, F
                 half_open_ms: feed.limits.half_open_ms,
             }),
         }),
+        fenced: feed
+            .fenced
+            .iter()
+            .map(|process| v1::VipFenced {
+                component: process.name.to_string(),
+                pid: process.pid,
+                start_ticks: process.start_ticks,
+            })
+            .collect(),
     })
 }

@@ -16,7 +16,6 @@ use khactl_model::status::Problem;
 use khactl_plan::effect::{Effect, VipFeed};
 use khactl_plan::{Cx, Paths, feed_digest, plan_khavip, vip_feed};
 use prost::Message;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -161,7 +160,8 @@ impl VipLoop {
         let Some(spec) = self.spec.of(&state) else {
             return UNSETTLED;
         };
-        let process = self.agent.processes.facts().remove(&ComponentName::Khavip);
+        let processes = self.agent.processes.facts();
+        let process = processes.get(&ComponentName::Khavip).cloned();
         let runs = process.as_ref().is_some_and(|process| process.running);
         let fact = if runs {
             self.client.status().await
@@ -169,11 +169,7 @@ impl VipLoop {
             None
         };
         let facts = Facts {
-            processes: process
-                .clone()
-                .map(|process| (ComponentName::Khavip, process))
-                .into_iter()
-                .collect::<BTreeMap<_, _>>(),
+            processes,
             vip: fact.clone(),
             health_ca: self.health_ca.look(&spec),
             confirmed,

@@ -80,6 +80,9 @@ pub struct ProcessFact {
     pub digest: String,
     /// When it was started.
     pub started_at_ms: u64,
+    /// Clock ticks between boot and its start, as the kernel tells; with the id they name the process.
+    #[serde(default)]
+    pub start_ticks: u64,
     /// How it ended.
     pub exit: Option<ExitFact>,
     /// How it, or the one before it, last ended.
@@ -161,6 +164,21 @@ pub struct VipFact {
     /// What it measures all the time.
     #[serde(default)]
     pub measured: VipMeasured,
+    /// Processes of its host that it has confirmed to kill within the fence's time when no majority of the lease's members
+    /// answers it (docs/fence.md).
+    #[serde(default)]
+    pub fenced_components: Vec<FencedComponent>,
+}
+
+/// A process that does not outlive its host's contact with a majority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedComponent {
+    /// Which component.
+    pub name: ComponentName,
+    /// Its process' id.
+    pub pid: u32,
+    /// Clock ticks between boot and its start; with the id they name the process.
+    pub start_ticks: u64,
 }
 
 /// What of the kernel holds back the VIP's packets while a host has no right to them.

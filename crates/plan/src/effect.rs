@@ -3,6 +3,7 @@
 
 use khactl_model::command::Command;
 use khactl_model::component::ComponentName;
+use khactl_model::facts::FencedComponent;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -183,6 +184,8 @@ pub struct VipFeed {
     pub proxy_protocol: bool,
     /// What clients may take.
     pub limits: Limits,
+    /// Processes of this host that must not outlive its contact with a majority.
+    pub fenced: Vec<FencedComponent>,
 }
 
 /// A host that takes part in the lease.

@@ -265,6 +265,7 @@ mod tests {
                     half_open_ms: 2_000,
                 }),
             }),
+            fenced: Vec::new(),
         }
     }
 

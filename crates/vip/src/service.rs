@@ -155,5 +155,6 @@ fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
             reason: gate.reason,
             interfaces: gate.interfaces,
         }),
+        fence: None,
     }
 }

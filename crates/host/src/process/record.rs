@@ -138,6 +138,7 @@ impl Record {
             running,
             digest: self.digest.clone(),
             started_at_ms: self.started_at_ms,
+            start_ticks: self.start_ticks,
             exit: self.exit.clone(),
             last_exit: self.exit.clone().or_else(|| self.exit_before.clone()),
             quick_exits: if stable { 0 } else { self.quick_exits },

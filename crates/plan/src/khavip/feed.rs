@@ -1,6 +1,8 @@
 //! What khavip is told: who takes part in the lease, where the address is put, and what stands
 //! behind the balancer. The lease's key is added by the executor, which can open it.
 
+use khactl_model::component::ComponentName;
+use khactl_model::facts::FencedComponent;
 use khactl_model::spec::Mode;
 use khactl_model::state::{EtcdStage, Role};
 use std::net::SocketAddr;
@@ -40,7 +42,27 @@ pub fn vip_feed(cx: &Cx<'_>) -> VipFeed {
             half_open: spec.balancer.limits.half_open,
             half_open_ms: spec.balancer.limits.half_open_ms,
         },
+        fenced: fenced(cx),
     }
+}
+
+/// Those of which one in the cluster acts, and which go on acting for a while when they reach nobody.
+const FENCED: [ComponentName; 2] = [
+    ComponentName::KubeControllerManager,
+    ComponentName::KubeScheduler,
+];
+
+fn fenced(cx: &Cx<'_>) -> Vec<FencedComponent> {
+    FENCED
+        .into_iter()
+        .filter_map(|name| Some((name, cx.process(name)?)))
+        .filter(|(_, process)| process.running && process.start_ticks > 0)
+        .map(|(name, process)| FencedComponent {
+            name,
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+        })
+        .collect()
 }
 
 fn members(cx: &Cx<'_>) -> Vec<LeaseMember> {

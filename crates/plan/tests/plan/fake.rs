@@ -390,6 +390,7 @@ impl FakeCluster {
                     running: true,
                     digest,
                     started_at_ms: now_ms,
+                    start_ticks: now_ms / 10,
                     exit: None,
                     last_exit: None,
                     quick_exits: 0,

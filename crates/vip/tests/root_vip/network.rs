@@ -209,6 +209,7 @@ pub(crate) fn feed_for(id: u64, members: &[u64]) -> v1::VipFeedRequest {
                 .collect(),
             ..v1::VipBalancer::default()
         }),
+        fenced: Vec::new(),
     }
 }
 
