@@ -4,7 +4,7 @@
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use khactl_host::probe::{Probe, Readiness};
+use khactl_host::probe::{Probe, Readiness, RepeatedProbe};
 use khactl_host::tls::{Alpn, TlsMaterial};
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{ProbeFact, ProcessFact};
@@ -166,7 +166,12 @@ fn authority(component: ComponentName, state: &ClusterState) -> String {
     }
 }
 
-type Answer = (ProbeKind, Readiness);
+/// One kind of question to one process, or why it cannot be asked. A process has questions of its own, so that none is
+/// judged by a connection to its predecessor.
+type Question = Result<RepeatedProbe, String>;
+
+/// What was answered, and what it was asked with.
+type Answer = (ProbeKind, Readiness, Question);
 
 /// Asks one component for as long as it has a process.
 async fn ask(
@@ -205,7 +210,8 @@ async fn ask(
 /// Asks one process for ever, and tells what is known after every answer.
 async fn course(target: &Target, tell: impl Fn(ProbeFact)) {
     let mut probing = Probing::new(target.probes.clone(), target.started_at_ms, time::boot_ms());
-    let mut questions: BTreeMap<ProbeKind, Result<Probe, String>> = BTreeMap::new();
+    // Those that are not on their way.
+    let mut questions: BTreeMap<ProbeKind, Question> = BTreeMap::new();
     let mut answers: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
     tell(probing.fact());
     loop {
@@ -215,16 +221,18 @@ async fn course(target: &Target, tell: impl Fn(ProbeFact)) {
             && due_ms <= now_ms
             && let Some(spec) = probing.spec(kind)
         {
-            let probe = questions
-                .entry(kind)
-                .or_insert_with(|| question(target, &spec.action))
-                .clone();
+            let mut asked = questions
+                .remove(&kind)
+                .unwrap_or_else(|| question(target, &spec.action).map(RepeatedProbe::new));
             let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
             answers.push(Box::pin(async move {
-                match probe {
-                    Ok(probe) => (kind, probe.run(timeout).await),
-                    Err(reason) => (kind, Readiness::NotReady { reason }),
-                }
+                let answer = match &mut asked {
+                    Ok(probe) => probe.run(timeout).await,
+                    Err(reason) => Readiness::NotReady {
+                        reason: reason.clone(),
+                    },
+                };
+                (kind, answer, asked)
             }));
             probing.asked(kind, now_ms);
             continue;
@@ -233,7 +241,8 @@ async fn course(target: &Target, tell: impl Fn(ProbeFact)) {
             Duration::from_millis(due_ms.saturating_sub(now_ms))
         });
         tokio::select! {
-            Some((kind, answer)) = answers.next() => {
+            Some((kind, answer, asked)) = answers.next() => {
+                questions.insert(kind, asked);
                 let answer = match answer {
                     Readiness::Ready => Ok(()),
                     Readiness::NotReady { reason } => Err(reason),

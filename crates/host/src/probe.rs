@@ -1,26 +1,23 @@
 //! Asks a component once whether it is ready. What a refusal means is not decided here.
 
 mod exec;
+mod line;
+mod repeated;
+
+pub use repeated::RepeatedProbe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::HostError;
 use crate::tls;
-
-/// Health endpoints answer with a few lines; of a longer answer the beginning is enough.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+use line::{Failure, Line};
 
 /// Characters of an answer that are worth repeating.
 const REASON_CHARS_MAX: usize = 300;
@@ -125,16 +122,19 @@ impl Probe {
 
     /// Asks, and waits `timeout` for the whole answer.
     pub async fn run(&self, timeout: Duration) -> Readiness {
-        match tokio::time::timeout(timeout, self.ask()).await {
-            Ok(Ok(())) => Readiness::Ready,
-            Ok(Err(reason)) => Readiness::NotReady { reason },
-            Err(_) => Readiness::NotReady {
-                reason: format!(
-                    "{} did not answer within {} ms",
-                    self.whom(),
-                    timeout.as_millis()
-                ),
-            },
+        self.run_by(None, timeout).await.0
+    }
+
+    /// Asks by a connection that was kept, if there is one; gives back one to keep.
+    async fn run_by(&self, kept: Option<Line>, timeout: Duration) -> (Readiness, Option<Line>) {
+        match tokio::time::timeout(timeout, self.ask(kept)).await {
+            Ok(Ok(kept)) => (Readiness::Ready, kept),
+            Ok(Err(reason)) => (Readiness::NotReady { reason }, None),
+            Err(_) => {
+                let whom = self.whom();
+                let reason = format!("{whom} did not answer within {} ms", timeout.as_millis());
+                (Readiness::NotReady { reason }, None)
+            }
         }
     }
 
@@ -145,65 +145,39 @@ impl Probe {
         }
     }
 
-    async fn ask(&self) -> Result<(), String> {
-        if let Kind::Exec(program) = &self.kind {
-            return program.run().await;
+    async fn ask(&self, kept: Option<Line>) -> Result<Option<Line>, String> {
+        let path = match &self.kind {
+            Kind::Exec(program) => return program.run().await.map(|()| None),
+            Kind::Tcp => return self.connect().await.map(|_stream| None),
+            Kind::Http { path } | Kind::Https { path, .. } => path,
+        };
+        if let Some(line) = kept {
+            match line.get(self.address, path).await {
+                // Servers close what lies idle: that says nothing of them.
+                Err(Failure::Broken(_)) => {}
+                answer => return answer.map_err(Failure::into_reason),
+            }
         }
-        let stream = TcpStream::connect(self.address)
-            .await
-            .map_err(|error| format!("connecting to {}: {error}", self.address))?;
-        match &self.kind {
-            Kind::Tcp | Kind::Exec(_) => Ok(()),
-            Kind::Http { path } => get(stream, self.address, path).await,
-            Kind::Https { path, name, tls } => {
+        let stream = self.connect().await?;
+        let line = match &self.kind {
+            Kind::Https { name, tls, .. } => {
                 let stream = TlsConnector::from(tls.clone())
                     .connect(name.clone(), stream)
                     .await
                     .map_err(|error| format!("TLS with {}: {error}", self.address))?;
-                get(stream, self.address, path).await
+                Line::open(stream).await
             }
-        }
+            _ => Line::open(stream).await,
+        };
+        let line = line.map_err(|error| format!("GET {path} at {}: {error}", self.address))?;
+        let answer = line.get(self.address, path).await;
+        answer.map_err(Failure::into_reason)
     }
-}
 
-async fn get<S>(stream: S, address: SocketAddr, path: &str) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let fail = |error: hyper::Error| format!("GET {path} at {address}: {error}");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(fail)?;
-    let request = Request::get(path)
-        .header("host", address.to_string())
-        .header("user-agent", "khactl")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("GET {path} at {address}: {error}"))?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(fail)?;
-        let status = response.status();
-        // What is left of a longer body is of no use; the status decides.
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX)
-            .collect()
+    async fn connect(&self) -> Result<TcpStream, String> {
+        TcpStream::connect(self.address)
             .await
-            .map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-        if status == http::StatusCode::OK {
-            return Ok(());
-        }
-        let text = reason(&body);
-        Err(format!("GET {path} at {address}: {status}: {text}"))
-    };
-    // The connection is driven here rather than by a task of its own; it ends with the exchange.
-    tokio::pin!(connection);
-    tokio::pin!(exchange);
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        ended = &mut connection => match ended {
-            Err(error) => Err(fail(error)),
-            // Closed by the server after its answer: that is there to be read.
-            Ok(()) => exchange.await,
-        },
+            .map_err(|error| format!("connecting to {}: {error}", self.address))
     }
 }
 
