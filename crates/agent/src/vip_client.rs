@@ -121,6 +121,7 @@ impl VipClient {
             connections: status.connections,
             half_open: status.half_open,
             half_open_ended: status.half_open_ended,
+            connections_max: status.connections_max,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::config::{BalancerConfig, Limits, Method};
 use crate::connection::Client;
 use crate::pick::{Candidate, Picker};
 use crate::proxy;
+use crate::room::{Room, bearable, room};
 use crate::silence::{Silence, SilentClients};
 use crate::task::BalancerTask;
 
@@ -31,7 +32,9 @@ pub struct BalancerStatus {
     pub backends: Vec<BackendStatus>,
     /// Connections open now, with those still looking for a backend.
     pub connections: u64,
-    /// Of those, the ones whose client has said nothing yet.
+    /// Connections that there may be: as configured, or fewer where this process may not have descriptors for so many.
+    pub connections_max: u64,
+    /// Of those open, the ones whose client has said nothing yet.
     pub half_open: u64,
     /// Connections that were reset because their clients said nothing.
     pub half_open_ended: u64,
@@ -46,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) config: watch::Sender<BalancerConfig>,
     pub(crate) stop: watch::Sender<Option<Duration>>,
     pub(crate) connections: AtomicU64,
+    /// As many as this process has descriptors for.
+    bearable: usize,
     silent: Arc<SilentClients>,
     /// True while any backend is healthy.
     any_healthy: watch::Sender<bool>,
@@ -61,17 +66,20 @@ struct Current {
     backends_speak_tls: bool,
     proxy_protocol: bool,
     limits: Limits,
+    room: Option<Room>,
     backends: Vec<Arc<Backend>>,
     picker: Picker,
 }
 
 impl Balancer {
-    /// A balancer that listens nowhere until something is applied; the task must be run.
-    pub fn new() -> (Self, BalancerTask) {
+    /// A balancer that listens nowhere until something is applied; the task must be run. `descriptors` are as many as this
+    /// process may have open: it takes no more clients than those bear, whatever is applied.
+    pub fn new(descriptors: u64) -> (Self, BalancerTask) {
         let shared = Arc::new(Shared {
             config: watch::Sender::new(BalancerConfig::default()),
             stop: watch::Sender::new(None),
             connections: AtomicU64::new(0),
+            bearable: bearable(descriptors),
             silent: Arc::default(),
             any_healthy: watch::Sender::new(false),
             current: Mutex::default(),
@@ -121,6 +129,7 @@ impl Balancer {
                 .map(|backend| backend.status())
                 .collect(),
             connections: self.shared.connections.load(Ordering::Relaxed),
+            connections_max: self.shared.room().connections as u64,
             half_open: self.shared.silent.count() as u64,
             half_open_ended: self.shared.silent.ended(),
             problems: self.shared.problems().values().cloned().collect(),
@@ -144,6 +153,15 @@ impl Shared {
         current.backends_speak_tls = config.health.scheme.is_tls();
         current.proxy_protocol = config.proxy_protocol;
         current.limits = config.limits.clone();
+        let room = room(current.limits.connections, self.bearable);
+        if room.by_descriptors && current.room != Some(room) {
+            tracing::warn!(
+                wanted = current.limits.connections,
+                served = room.connections,
+                "the limit of open files bears fewer connections than `balancer.limits.connections` allows"
+            );
+        }
+        current.room = Some(room);
         let addresses: Vec<SocketAddr> = backends.iter().map(|new| new.address()).collect();
         current.picker.retain(&addresses);
         let before = std::mem::replace(&mut current.backends, backends);
@@ -178,8 +196,11 @@ impl Shared {
     }
 
     /// Connections at one time.
-    pub(crate) fn connections_max(&self) -> usize {
-        self.current().limits.connections
+    pub(crate) fn room(&self) -> Room {
+        let current = self.current();
+        current
+            .room
+            .unwrap_or_else(|| room(current.limits.connections, self.bearable))
     }
 
     /// A client's silence begins.

@@ -17,6 +17,7 @@ mod pick;
 mod proxy;
 mod relay;
 mod rendezvous;
+mod room;
 mod said;
 mod silence;
 mod suspicion;

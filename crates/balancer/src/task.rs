@@ -90,11 +90,15 @@ impl BalancerTask {
     /// Whether one more client can be served. Told as a problem while it cannot, and until a sixteenth is free again: at
     /// the limit connections come and go all the time.
     fn has_room(&self, running: &Running) -> bool {
-        let (open, most) = (running.connections.len(), self.shared.connections_max());
+        let room = self.shared.room();
+        let (open, most) = (running.connections.len(), room.connections);
         if open >= most {
-            let problem = format!(
-                "{most} connections are open, as many as `balancer.limits.connections` allows: more clients wait"
-            );
+            let why = if room.by_descriptors {
+                "as this process's limit of open files bears (`balancer.limits.connections` allows more)"
+            } else {
+                "as `balancer.limits.connections` allows"
+            };
+            let problem = format!("{most} connections are open, as many {why}: more clients wait");
             self.shared.set_problem("connections", Some(problem));
         } else if open <= most - most / 16 {
             self.shared.set_problem("connections", None);

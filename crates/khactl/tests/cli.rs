@@ -294,6 +294,7 @@ impl Admin for Fake {
         Ok(Response::new(BackendsResponse {
             backends: vec![backend("cp1", 11), backend("cp2", 12), lost],
             connections: 7,
+            connections_max: 20_000,
             half_open: 1,
             half_open_ended: 5,
         }))

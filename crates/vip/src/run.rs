@@ -13,7 +13,7 @@ use khactl_balancer::{Balancer, BalancerTask};
 use khactl_proto::v1::vip_server::VipServer;
 use khactl_sys::detach::leads_session;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Resource, getrlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -46,10 +46,10 @@ pub struct RunOptions {
 /// Runs until SIGTERM, or until the lease thread ends by itself.
 pub fn run(options: &RunOptions) -> Result<(), VipError> {
     let _lock = lock(&options.run_dir)?;
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     prefer_session();
     let boot_id = boot_id()?;
-    let (balancer, work) = Balancer::new();
+    let (balancer, work) = Balancer::new(descriptors);
     // P10: before anything else, what a predecessor left behind goes.
     let control = Arc::new(Control::new(
         options.run_dir.clone(),
@@ -206,14 +206,25 @@ fn prefer_session() {
     }
 }
 
-/// Each connection takes two descriptors; the usual soft limit of 1024 is for programs that use
-/// `select`. Failing to raise it leaves fewer connections, and accepting says so when it matters.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+/// As many connections as a spec can ask for take so many descriptors.
+const DESCRIPTORS: u64 = 262_144;
+
+/// Each connection takes two descriptors; the usual soft limit of 1024 is for programs that use `select`. Gives back how
+/// many there may be: the balancer takes no more clients than those bear.
+fn raise_descriptor_limit() -> u64 {
+    let inherited = getrlimit(Resource::Nofile);
+    let hard = inherited.maximum.unwrap_or(u64::MAX);
+    let to = |limit: u64| Rlimit {
+        current: Some(limit),
+        maximum: Some(limit.max(hard)),
+    };
+    // Beyond the hard limit only who has CAP_SYS_RESOURCE comes.
+    let raised = setrlimit(Resource::Nofile, to(DESCRIPTORS))
+        .or_else(|_| setrlimit(Resource::Nofile, to(hard)));
+    if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The kernel's boot id as 16 bytes.

@@ -10,6 +10,8 @@ use crate::control::{Control, Snapshot};
 use crate::error::chain;
 use crate::lease::LeaseStatus;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// Serves khad.
 #[derive(Clone)]
 pub struct Service {
@@ -98,6 +100,43 @@ fn lease(status: Option<LeaseStatus>, snapshot: &Snapshot) -> v1::VipLease {
     }
 }
 
+fn fence(status: &LeaseStatus, snapshot: &Snapshot) -> v1::VipFence {
+    let fence = &status.fencing;
+    let places = fence.places.iter().filter(|place| place.process.pid != 0);
+    let contact = if fence.alone {
+        status.read_boottime_ns
+    } else {
+        fence.contact
+    };
+    v1::VipFence {
+        silent_ms: silent_ms(contact, status.read_boottime_ns),
+        processes: places
+            .map(|place| v1::VipFencedStatus {
+                process: Some(v1::VipFenced {
+                    component: snapshot
+                        .fenced
+                        .get(&place.process)
+                        .cloned()
+                        .unwrap_or_default(),
+                    pid: place.process.pid,
+                    start_ticks: place.process.start_ticks,
+                }),
+                armed: place.armed,
+                fired: place.killed,
+            })
+            .collect(),
+        fired: fence.fired,
+        reason: if fence.fired == 0 {
+            String::new()
+        } else {
+            format!(
+                "no majority of the lease's members answered for {} ms",
+                fence.fired_after / NS_PER_MS
+            )
+        },
+    }
+}
+
 /// `u32::MAX` for one that was never heard.
 fn silent_ms(heard_boottime_ns: u64, now_boottime_ns: u64) -> u32 {
     if heard_boottime_ns == 0 {
@@ -109,6 +148,7 @@ fn silent_ms(heard_boottime_ns: u64, now_boottime_ns: u64) -> u32 {
 
 fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
     let status = snapshot.lease.take();
+    let fence = status.as_ref().map(|status| fence(status, &snapshot));
     let lease = lease(status, &snapshot);
     v1::VipStatusResponse {
         pid: std::process::id(),
@@ -147,6 +187,7 @@ fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
             })
             .collect(),
         connections: snapshot.balancer.connections,
+        connections_max: snapshot.balancer.connections_max,
         half_open: snapshot.balancer.half_open,
         half_open_ended: snapshot.balancer.half_open_ended,
         problems: snapshot.problems,
@@ -155,6 +196,6 @@ fn status(mut snapshot: Snapshot) -> v1::VipStatusResponse {
             reason: gate.reason,
             interfaces: gate.interfaces,
         }),
-        fence: None,
+        fence,
     }
 }

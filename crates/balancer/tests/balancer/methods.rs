@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::server::{PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who};
+use crate::server::{
+    PATIENCE, Server, config, connect, free_port, run, run_within, until, until_healthy, who,
+};
 use khactl_balancer::{BackendConfig, Balancer, BalancerConfig, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -272,6 +274,29 @@ async fn no_more_clients_are_served_at_once_than_the_limit_says_and_the_next_one
         .expect("served");
     drop((second, third));
     until(&three.balancer, |status| status.problems.is_empty()).await;
+}
+
+#[tokio::test]
+async fn no_more_clients_are_served_at_once_than_there_are_descriptors_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = free_port().await;
+    let backend = BackendConfig {
+        host: "only".to_owned(),
+        address: listener.local_addr().expect("address"),
+        weight: 1,
+        local: false,
+        draining: false,
+    };
+    let (balancer, _owner) = run_within(260, config(port, vec![backend]));
+    until(&balancer, |status| status.connections_max == 2).await;
+    let _first = connect(port).await;
+    let _second = connect(port).await;
+    let _third = connect(port).await;
+    until(&balancer, |status| {
+        let told = status.problems.iter().any(|p| p.contains("open files"));
+        told && status.connections == 2
+    })
+    .await;
 }
 
 #[tokio::test]

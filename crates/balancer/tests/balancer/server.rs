@@ -130,7 +130,12 @@ pub(crate) fn config(port: u16, backends: Vec<BackendConfig>) -> BalancerConfig 
 
 /// Starts a balancer in the test's own runtime.
 pub(crate) fn run(config: BalancerConfig) -> (Balancer, JoinSet<()>) {
-    let (balancer, task) = Balancer::new();
+    run_within(u64::MAX, config)
+}
+
+/// As [`run`], in a process that may have so many descriptors.
+pub(crate) fn run_within(descriptors: u64, config: BalancerConfig) -> (Balancer, JoinSet<()>) {
+    let (balancer, task) = Balancer::new(descriptors);
     balancer.apply(config);
     let mut owner = JoinSet::new();
     owner.spawn(task.run());

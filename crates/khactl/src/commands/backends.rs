@@ -12,6 +12,7 @@ use crate::refusal::failure;
 #[derive(Serialize)]
 struct Shown {
     connections: u64,
+    connections_max: u64,
     half_open: u64,
     half_open_ended: u64,
     backends: Vec<Row>,
@@ -47,6 +48,7 @@ pub(super) async fn run(agent: &Agent, output: Output) -> Result<(), Failure> {
 fn shown(answer: BackendsResponse) -> Shown {
     Shown {
         connections: answer.connections,
+        connections_max: answer.connections_max,
         half_open: answer.half_open,
         half_open_ended: answer.half_open_ended,
         backends: answer.backends.into_iter().map(row).collect(),
@@ -104,9 +106,10 @@ fn render(shown: &Shown) -> String {
         "WHY",
     ];
     format!(
-        "{}\n\n{} connections, {} of them from clients that have said nothing; {} were reset for that",
+        "{}\n\n{} connections of {} that there may be, {} of them from clients that have said nothing; {} were reset for that",
         table(&header, rows),
         shown.connections,
+        shown.connections_max,
         shown.half_open,
         shown.half_open_ended
     )
