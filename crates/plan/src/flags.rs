@@ -1,5 +1,6 @@
 //! A program's arguments as `--name=value`, over which an operator's own are laid by name.
 
+use khactl_model::spec::{LeaderElection, duration_text};
 use std::collections::BTreeMap;
 
 /// Arguments in the order in which they were set.
@@ -11,6 +12,22 @@ impl Flags {
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
         self.0.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Adds how long a leader leads, and how soon another one does.
+    pub(crate) fn leader_election(&mut self, times: LeaderElection) -> &mut Self {
+        self.set(
+            "leader-elect-lease-duration",
+            duration_text(times.lease_duration_ms),
+        )
+        .set(
+            "leader-elect-renew-deadline",
+            duration_text(times.renew_deadline_ms),
+        )
+        .set(
+            "leader-elect-retry-period",
+            duration_text(times.retry_period_ms),
+        )
     }
 
     /// The arguments with the operator's: one of the same name takes the other's place, the

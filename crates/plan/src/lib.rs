@@ -28,6 +28,7 @@ mod process;
 mod registry;
 mod scheduler;
 mod spec_change;
+pub mod takeover;
 
 pub use cause::{probable_cause, taken_address};
 pub use component::{Component, Plan, Status};

@@ -47,10 +47,12 @@ const LIVE: [&str; 14] = [
 ];
 
 /// What hosts take in their turn: their components are restarted with it.
-const ARGUMENTS: [&str; 4] = [
+const ARGUMENTS: [&str; 6] = [
     "spec.controlPlane.apiServer.extraArgs",
     "spec.controlPlane.controllerManager.extraArgs",
+    "spec.controlPlane.controllerManager.leaderElection",
     "spec.controlPlane.scheduler.extraArgs",
+    "spec.controlPlane.scheduler.leaderElection",
     "spec.controlPlane.etcd.extraArgs",
 ];
 
@@ -185,11 +187,18 @@ pub fn with_arguments_of(spec: &ValidSpec, other: &ValidSpec) -> Option<ValidSpe
             .pointer(&format!("/spec/controlPlane/{name}/extraArgs"))
             .cloned()
             .unwrap_or_else(|| Value::Object(Map::new()));
-        plane
+        let election = from
+            .pointer(&format!("/spec/controlPlane/{name}/leaderElection"))
+            .cloned();
+        let component = plane
             .entry(name)
             .or_insert_with(|| Value::Object(Map::new()))
-            .as_object_mut()?
-            .insert("extraArgs".to_owned(), arguments);
+            .as_object_mut()?;
+        component.insert("extraArgs".to_owned(), arguments);
+        component.remove("leaderElection");
+        if let Some(election) = election {
+            component.insert("leaderElection".to_owned(), election);
+        }
     }
     ClusterSpec::parse(&tree.to_string()).ok()
 }

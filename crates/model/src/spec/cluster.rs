@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-use super::{AddressPrefix, BalancerLimits, Probes};
+use super::{AddressPrefix, BalancerLimits, LeaderElection, Probes};
 use crate::component::ComponentName;
 
 /// The only `apiVersion` there is.
@@ -257,6 +257,16 @@ impl ControlPlaneSpec {
         };
         own.unwrap_or_else(|| Probes::of(component))
     }
+
+    /// How those of a component find their leader, where it has one.
+    pub fn leader_election(&self, component: ComponentName) -> LeaderElection {
+        let own = match component {
+            ComponentName::KubeControllerManager => self.controller_manager.leader_election,
+            ComponentName::KubeScheduler => self.scheduler.leader_election,
+            _ => None,
+        };
+        own.unwrap_or_default()
+    }
 }
 
 /// `spec.controlPlane.mode`
@@ -302,6 +312,9 @@ pub struct ComponentSpec {
     /// How it is asked; none: [`Probes::of`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<Probes>,
+    /// How those of all hosts find their leader, where they have one; none: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leader_election: Option<LeaderElection>,
 }
 
 impl ComponentSpec {

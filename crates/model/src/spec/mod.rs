@@ -11,6 +11,7 @@ mod address_prefix;
 mod cluster;
 mod fields;
 mod host_check;
+mod leader_election;
 mod limits;
 mod position;
 mod probe_reading;
@@ -32,6 +33,7 @@ pub use cluster::{
     Mode, NetworkSpec, Profile, RaftSpec, VipSpec,
 };
 pub use host_check::{HostFactsForSpec, InterfaceFacts, check_on_host, vip_interface};
+pub use leader_election::{LeaderElection, duration_text};
 pub use limits::BalancerLimits;
 pub use position::Position;
 pub use probes::{Exec, HttpGet, ProbeAction, ProbeSpec, Probes, TcpSocket};

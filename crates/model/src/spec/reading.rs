@@ -6,12 +6,14 @@ use super::cluster::{
     ExternalSpec, HealthSpec, Interface, KIND, Mode, NetworkSpec, Profile, RaftSpec, VipSpec,
 };
 use super::fields::{Fields, Reader, Refusal, Scalar};
+use super::leader_election;
 use super::limits::BalancerLimits;
 use super::probe_reading;
 use super::problem::Code;
 use super::scalars;
 use super::tree::{Node, Tree};
 use crate::component::ComponentName;
+use crate::leader_lease;
 
 /// What could be read; as long as `reader` has problems, fields that could not be read stand at their defaults.
 pub(crate) struct Reading {
@@ -364,10 +366,23 @@ fn component(
     name: &str,
     component: ComponentName,
 ) -> ComponentSpec {
-    let section = r.section(plane, name, &["extraArgs", "probes"]);
+    let elects = leader_lease::ELECTING.contains(&component);
+    let known: &[&str] = if elects {
+        &["extraArgs", "probes", "leaderElection"]
+    } else {
+        &["extraArgs", "probes"]
+    };
+    let section = r.section(plane, name, known);
+    let extra_args = r.map(&section, "extraArgs", scalars::argument_name, scalars::text);
+    let mut election = None;
+    if elects {
+        election = leader_election::leader_election(r, &section);
+        leader_election::check_arguments(r, &section, |name| extra_args.get(name).cloned());
+    }
     ComponentSpec {
-        extra_args: r.map(&section, "extraArgs", scalars::argument_name, scalars::text),
+        extra_args,
         probes: probe_reading::probes(r, &section, component),
+        leader_election: election,
     }
 }
 

@@ -40,9 +40,12 @@ pub(super) fn render(cx: &Cx<'_>) -> Vec<String> {
         .set("allocate-node-cidrs", "true")
         .set("cluster-cidr", network.pod_cidr.to_string())
         .set("service-cluster-ip-range", network.service_cidr.to_string())
-        .set("leader-elect", "true")
-        // Half of upstream's: a free lease is taken sooner. Its duration stays.
-        .set("leader-elect-retry-period", "1s");
+        .set("leader-elect", "true");
+    flags.leader_election(
+        cx.spec
+            .control_plane
+            .leader_election(ComponentName::KubeControllerManager),
+    );
     // The insecure port went away in 1.24, and its flag with it.
     if cx.kubernetes().minor < 24 {
         flags.set("port", "0");

@@ -20,9 +20,12 @@ pub(super) fn render(cx: &Cx<'_>) -> Vec<String> {
             "requestheader-client-ca-file",
             format!("{pki}/front-proxy-ca.crt"),
         )
-        .set("leader-elect", "true")
-        // Half of upstream's: a free lease is taken sooner. Its duration stays.
-        .set("leader-elect-retry-period", "1s");
+        .set("leader-elect", "true");
+    flags.leader_election(
+        cx.spec
+            .control_plane
+            .leader_election(ComponentName::KubeScheduler),
+    );
     // The insecure port went away in 1.24, and its flag with it.
     if cx.kubernetes().minor < 24 {
         flags.set("port", "0");
