@@ -4,7 +4,9 @@
 //! as a person would, and looks at addresses, processes and files from the machine. Waiting is for a
 //! condition with a deadline. A test that fails prints every host's status and logs before its lab goes.
 
+pub mod acting;
 mod agent;
+mod api;
 mod bundle;
 mod certificates;
 mod cluster;
@@ -26,8 +28,10 @@ mod spec;
 mod trace;
 mod view;
 mod wait;
+mod watch;
 mod writer;
 
+pub use api::{Answer, Api, Credentials, credentials};
 pub use bundle::BundleCopy;
 pub use certificates::check_pki;
 pub use cluster::{Cluster, SPEC};
@@ -44,6 +48,7 @@ pub use spec::SpecText;
 pub use trace::Trace;
 pub use view::COMPONENTS;
 pub use wait::until;
+pub use watch::{Silence, Watch};
 pub use writer::Writer;
 
 use std::time::Duration;

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use khactl_lab::measure::{Measurement, SampleKind, now_us};
+use std::time::Duration;
+
+use khactl_lab::measure::{Measurement, Sample, SampleKind, now_us, tally};
 use serde::Deserialize;
 
 use crate::cluster::Cluster;
@@ -48,6 +50,19 @@ impl Writer {
             let done = self.measurement.successes_since(SampleKind::Write, from_us);
             (done >= count).then_some(())
         });
+    }
+
+    /// Its tries to write so far.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.measurement.samples();
+        samples.retain(|sample| sample.kind == SampleKind::Write);
+        samples
+    }
+
+    /// The longest time without an acknowledged write, from one moment to another, in microseconds since boot.
+    pub fn silence(&self, from_us: u64, to_us: u64) -> Duration {
+        let counted = tally(&self.samples(), SampleKind::Write, from_us, to_us);
+        Duration::from_micros(counted.gap_us)
     }
 
     /// Ends it and compares its record with what the API holds. Gives the number of acknowledged

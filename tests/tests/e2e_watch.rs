@@ -1,0 +1,117 @@
+//! A watch and a busy writer through the VIP, while everything befalls the host that holds it: whatever was
+//! acknowledged is told to the watch in the end, once it has got over it.
+//!
+//! Two watches run: one as kubectl has it by itself, one with the checks of its connection that khactl gives to
+//! controllers. How long each was silent is printed; what is asserted are states and counts.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use khactl_lab::measure::now_us;
+use khactl_tests::failover::Fault;
+use khactl_tests::{Cluster, SOON, Watch, Writer, soak, until};
+
+const HOSTS: usize = 3;
+/// Writes and events that must follow a fault, before it is mended and after.
+const EVENTS: usize = 20;
+
+/// What khactl sets for controllers: a connection that is silent for 5 s is asked, and given up 5 s later.
+const CHECKED: [(&str, &str); 2] = [
+    ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
+    ("HTTP2_PING_TIMEOUT_SECONDS", "5"),
+];
+
+const FAULTS: [Fault; 8] = [
+    Fault::KhadKilled,
+    Fault::KhavipKilled,
+    Fault::KhavipEnded,
+    Fault::Transferred,
+    Fault::CutOff,
+    Fault::ApiserverHung,
+    Fault::ApiserverKilled,
+    Fault::HostLost,
+];
+
+#[test]
+fn whatever_befalls_the_holder_a_watch_is_told_of_every_acknowledged_write() {
+    let rounds = if soak() { 10 } else { 1 };
+    let cluster = Cluster::up("e2ewatch", HOSTS);
+    let writer = Writer::start(&cluster);
+    let watches = [
+        Watch::start(&cluster, &[]),
+        Watch::start(&cluster, &CHECKED),
+    ];
+    let mut told = format!(
+        "{:24} {:>10} {:>10} {:>10}  {}\n",
+        "fault (s)", "writer", "watch", "checked", "streams that ended"
+    );
+    going_on(&cluster, &writer, &watches, now_us());
+    for fault in FAULTS {
+        for _ in 0..rounds {
+            told += &trial(&cluster, &writer, &watches, fault);
+        }
+    }
+    cluster.step(&format!("the longest silences\n{told}"));
+    let samples = writer.samples();
+    let names: Vec<_> = samples
+        .iter()
+        .filter(|sample| sample.ok)
+        .map(|sample| sample.name.as_str())
+        .collect();
+    assert!(names.len() >= FAULTS.len() * EVENTS);
+    for watch in &watches {
+        until("the watch has told everything", SOON, || {
+            watch.missing(&names).is_empty().then_some(())
+        });
+        assert_eq!(watch.relists(), 0, "a watch had to begin anew");
+    }
+    let (acknowledged, lost) = writer.verify(&cluster);
+    assert_eq!(lost, [""; 0], "acknowledged and not there");
+    cluster.step(&format!("{acknowledged} writes were acknowledged"));
+}
+
+/// Inflicts a fault on the holder, waits until writer and watches go on, mends it, and waits again. Gives a line about
+/// it.
+#[track_caller]
+fn trial(cluster: &Cluster, writer: &Writer, watches: &[Watch; 2], fault: Fault) -> String {
+    cluster.await_ready(HOSTS);
+    let holder = cluster.holder();
+    cluster.step(&format!("{}: {holder}", fault.name()));
+    let struck = cluster.strike(fault, &holder);
+    let from_us = struck.at_us();
+    going_on(cluster, writer, watches, now_us());
+    cluster.mend(struck);
+    cluster.await_ready(HOSTS);
+    going_on(cluster, writer, watches, now_us());
+    let to_us = now_us();
+    let mut line = format!(
+        "{:24} {}",
+        fault.name(),
+        seconds(writer.silence(from_us, to_us))
+    );
+    let mut ends = String::new();
+    for watch in watches {
+        let silence = watch.silence(from_us, to_us);
+        // Writing into a string does not fail.
+        let _ = write!(line, " {}", seconds(silence.longest));
+        let _ = write!(ends, " {:?}", silence.ends);
+    }
+    line + " " + &ends + "\n"
+}
+
+/// Waits until the writer writes and both watches tell of it, from a moment on.
+#[track_caller]
+fn going_on(cluster: &Cluster, writer: &Writer, watches: &[Watch; 2], from_us: u64) {
+    writer.await_writes(EVENTS);
+    until("both watches tell what happens", SOON, || {
+        watches
+            .iter()
+            .all(|watch| watch.events_since(from_us) >= EVENTS)
+            .then_some(())
+    });
+    cluster.step("both watches go on");
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:>10.2}", time.as_secs_f64())
+}
