@@ -3,50 +3,19 @@
 //! Nothing runs that was not verified right before; a digest is computed again only when the file
 //! has changed, so that verifying is free otherwise. It never writes into a bundle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::error::HostError;
 use crate::files;
 use crate::offload::offload;
 
-/// A manifest lists a dozen programs; this is a thousand times that.
-const MANIFEST_BYTES_MAX: u64 = 1 << 20;
-
-/// What `manifest.json` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Version of Kubernetes, for example `v1.20.2`.
-    pub kubernetes: String,
-    /// Version of etcd, for example `3.5.16`.
-    pub etcd: String,
-    /// Processor in Debian's words, for example `amd64`.
-    pub arch: String,
-    /// The programs by name.
-    pub programs: BTreeMap<String, ProgramEntry>,
-}
-
-/// One program of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProgramEntry {
-    /// File inside the bundle, relative to it.
-    pub file: PathBuf,
-    /// The program's own version.
-    pub version: String,
-    /// SHA-256 of the file, 64 hexadecimal digits.
-    pub sha256: String,
-    /// Size of the file in bytes.
-    pub size: u64,
-}
+pub use khactl_bundle::{MANIFEST, MANIFEST_BYTES_MAX, Manifest, ProgramEntry, host_arch};
 
 /// A program whose file is the one of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +84,7 @@ impl Bundle {
         digests: &DigestCache,
     ) -> Result<Self, HostError> {
         let folder = folder.into();
-        let path = folder.join("manifest.json");
+        let path = folder.join(MANIFEST);
         let missing = |source| HostError::ManifestMissing {
             bundle: folder.clone(),
             source: Box::new(source),
@@ -195,45 +164,11 @@ impl Bundle {
     }
 }
 
-/// This host's processor in Debian's words.
-pub fn host_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 fn parse(folder: &Path, text: &[u8]) -> Result<Manifest, HostError> {
-    let invalid = |reason| HostError::ManifestInvalid {
+    Manifest::parse(text).map_err(|reason| HostError::ManifestInvalid {
         bundle: folder.to_owned(),
         reason,
-    };
-    let manifest: Manifest =
-        serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-    for (name, entry) in &manifest.programs {
-        let inside = entry
-            .file
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        if !inside || entry.file.as_os_str().is_empty() {
-            return Err(invalid(format!(
-                "programs.{name}.file is {}, which is not inside the bundle",
-                entry.file.display()
-            )));
-        }
-        if entry.sha256.len() != 64
-            || !entry
-                .sha256
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return Err(invalid(format!(
-                "programs.{name}.sha256 is not 64 lower-case hexadecimal digits"
-            )));
-        }
-    }
-    Ok(manifest)
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! when the agent ends, and is found again.
 
 pub mod bundle;
-pub mod digest;
 pub mod error;
 pub mod etcd;
 pub mod files;
@@ -21,3 +20,4 @@ pub mod tls;
 pub mod users;
 
 pub use error::HostError;
+pub use khactl_bundle::digest;

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod backends;
+mod bundle;
 mod completion;
 mod config;
 mod confirmation;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Vip(command) => wait_for(transfer::vip(&agent()?, command, output)),
         Command::Leader(command) => wait_for(transfer::leader(&agent()?, command, output)),
         Command::Config(command) => wait_for(config::run(&agent()?, command, output)),
+        Command::Bundle(command) => bundle::run(command, output),
         Command::Kubeconfig(args) => wait_for(kubeconfig::run(&agent()?, args, output)),
         Command::Logs(args) => wait_for(logs::run(&agent()?, args)),
         Command::Lab(command) => return lab::run(command, output),

@@ -60,13 +60,18 @@ pub fn of_reader(mut reader: impl Read) -> io::Result<String> {
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing into a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// Whether it is a digest as this module writes them.
+pub fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
