@@ -9,9 +9,10 @@ use super::problem::Code;
 use super::{AddressPrefix, Interface};
 
 /// Ports that the agent, etcd and the components of a host have for themselves.
-const RESERVED_PORTS: [(u16, &str); 7] = [
+const RESERVED_PORTS: [(u16, &str); 8] = [
     (2379, "etcd's clients"),
     (2380, "etcd's peers"),
+    (2381, "etcd's health"),
     (9440, "the agent's metrics"),
     (9443, "the agents"),
     (10250, "the kubelet"),

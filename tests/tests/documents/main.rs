@@ -1,14 +1,20 @@
-//! Holds the documents against the program: codes, command lines, links and paths. It reads the
-//! repository and runs nothing.
+//! Holds the documents against the program: codes, command lines, links, paths, the reference. It reads the
+//! repository, and runs nothing but a shell that only reads.
+
+mod reference;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use khactl::cli::Cli;
 use khactl_model::spec::{ClusterSpec, Code};
+use serde_json::Value;
 
 /// Where a source file's tests begin: they stand last.
 const TESTS_BEGIN: &str = "#[cfg(test)]\nmod ";
@@ -60,6 +66,7 @@ fn every_command_line_of_the_documents_parses() {
             seen += 1;
             let parsed = Cli::try_parse_from(words(&line));
             if let Err(error) = parsed
+                && !(error.kind() == ErrorKind::MissingRequiredArgument && names_a_command(&line))
                 && !matches!(
                     error.kind(),
                     ErrorKind::DisplayHelp
@@ -74,6 +81,51 @@ fn every_command_line_of_the_documents_parses() {
     }
     assert!(seen > 20, "only {seen} command lines found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_block_of_commands_is_one_that_a_shell_reads() {
+    let mut seen = 0;
+    for file in documents() {
+        let text = read(&file);
+        for block in text.split("```sh\n").skip(1) {
+            let script = block.split("\n```").next().unwrap_or(block);
+            seen += 1;
+            let mut shell = Command::new("bash")
+                .arg("-n")
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("bash");
+            let mut to_shell = shell.stdin.take().expect("its input");
+            to_shell
+                .write_all(script.as_bytes())
+                .expect("a shell that reads");
+            drop(to_shell);
+            let output = shell.wait_with_output().expect("a shell that ends");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "{}: {said}\n{script}",
+                file.display()
+            );
+        }
+    }
+    assert!(seen > 30, "only {seen} blocks found");
+}
+
+#[test]
+fn every_document_is_in_the_table_of_contents() {
+    let docs = root().join("docs");
+    let listed: BTreeSet<PathBuf> = links(&read(&docs.join("SUMMARY.md")))
+        .iter()
+        .map(|link| docs.join(link))
+        .collect();
+    let missing: Vec<_> = files(&docs, "md")
+        .into_iter()
+        .filter(|page| !page.ends_with("SUMMARY.md") && !listed.contains(page))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/SUMMARY.md: {missing:?}");
 }
 
 #[test]
@@ -227,6 +279,16 @@ impl Markdown {
     }
 }
 
+/// Is a command only spoken of, by its name alone?
+fn names_a_command(line: &str) -> bool {
+    let named = words(line)
+        .skip(1)
+        .try_fold(Cli::command(), |command, word| {
+            command.find_subcommand(word).cloned()
+        });
+    named.is_some()
+}
+
 fn words(line: &str) -> impl Iterator<Item = String> {
     line.split(' ').map(str::to_owned)
 }
@@ -286,10 +348,16 @@ fn codes(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// README.md and everything below docs.
+/// docs/reference/cluster.schema.json
+fn schema() -> Value {
+    let text = read(&root().join("docs/reference/cluster.schema.json"));
+    serde_json::from_str(&text).expect("the schema is JSON")
+}
+
+/// README.md, the collection's, and everything below docs.
 fn documents() -> Vec<PathBuf> {
     let mut all = files(&root().join("docs"), "md");
-    all.push(root().join("README.md"));
+    all.extend(["README.md", "ansible/README.md"].map(|page| root().join(page)));
     all
 }
 
