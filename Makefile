@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load bench-balancer soak sim package vagrant-test
+.PHONY: help setup rocksdb kube build lab test verify fix bench bench-failover bench-load bench-balancer soak sim package docs vagrant-test
 
 ENV := source scripts/env
 NEXTEST := cargo nextest run --locked --workspace
@@ -56,9 +56,15 @@ verify: rocksdb ## read-only checks: format, lints, dependencies, docs, tests th
 	@echo "verify: tests that need no root"
 	@$(ENV); $(NEXTEST) --profile ci -E '$(PLAIN)'
 
-fix: setup ## write what verify only checks: format, and the lints that can fix themselves
+fix: rocksdb ## write what verify only checks: format, the lints that can fix themselves, the reference in docs
 	@$(ENV); cargo clippy --fix --workspace --all-targets --allow-dirty --allow-staged
 	@$(ENV); cargo fmt --all
+
+	@$(ENV); KHACTL_WRITE_REFERENCE=1 cargo test --locked --quiet -p khactl-tests --test documents -- reference
+
+docs: setup ## the documents as a book, into the cache's folder book
+	@scripts/setup docs
+	@scripts/book
 
 bench: build kube ## the figures, side by side with the same programs started by hand
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
