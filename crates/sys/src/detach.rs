@@ -48,15 +48,6 @@ pub fn detach(command: &mut Command, cgroup_procs: Option<OwnedFd>) {
     unsafe { command.pre_exec(act) };
 }
 
-/// Whether this process leads its session, as a detached child does.
-///
-/// A session that began outside the process namespace has no number in it (0), which `rustix::process::getsid`
-/// takes for impossible.
-pub fn leads_session() -> bool {
-    // SAFETY: both take and change no memory; they cannot fail for the calling process.
-    unsafe { libc::getsid(0) == libc::getpid() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

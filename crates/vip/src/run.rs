@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use khactl_balancer::{Balancer, BalancerTask};
 use khactl_proto::v1::vip_server::VipServer;
-use khactl_sys::detach::leads_session;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use tokio::net::UnixListener;
@@ -28,7 +27,7 @@ use crate::service::Service;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Of the balancer's thread: it works for microseconds at a time, and a client waits for each of them, also while
-/// a control plane starts on the same cores.
+/// a control plane starts on the same cores. Its session has the same from khad, where the kernel shares by session.
 const NICE: i32 = -10;
 
 /// A feed is a few KiB, most of it the authorities.
@@ -47,7 +46,6 @@ pub struct RunOptions {
 pub fn run(options: &RunOptions) -> Result<(), VipError> {
     let _lock = lock(&options.run_dir)?;
     let descriptors = raise_descriptor_limit();
-    prefer_session();
     let boot_id = boot_id()?;
     let (balancer, work) = Balancer::new(descriptors);
     // P10: before anything else, what a predecessor left behind goes.
@@ -189,21 +187,6 @@ fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
             runtime.block_on(work.run());
         })
         .map_err(failed)
-}
-
-/// Where the kernel shares its processors out by session, a thread's niceness counts among those of its own session
-/// alone, and the session has one of its own. Only what khad started has a session that is nobody else's.
-fn prefer_session() {
-    if !leads_session() {
-        return;
-    }
-    match std::fs::write("/proc/self/autogroup", NICE.to_string()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "clients may wait while other programs are busy");
-        }
-        // Not there: such a kernel shares out by thread, or by cgroup.
-        _ => {}
-    }
 }
 
 /// As many connections as a spec can ask for take so many descriptors.

@@ -1,6 +1,7 @@
 //! A cgroup for each component, where the kernel lets us make one: outside of the supervisor's own, with a share of
-//! processor and disk by what hangs on it. Without one components run in their process groups all the same, and
-//! without controllers with equal shares: what the host has not handed to the unified hierarchy is not taken for it.
+//! processor and disk by what hangs on it. Without one components run in their process groups all the same. What
+//! the host has not handed to the unified hierarchy is not taken for it: then the kernel shares the processors out by
+//! session, if it does (autogroup), and each component's session has a niceness that comes to the same share.
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -33,6 +34,24 @@ impl Weights {
         };
         Self { cpu, io }
     }
+}
+
+/// Gives the session that this process leads the component's share of the processors. Where a cgroup or nothing at all
+/// shares them out, it changes nothing.
+pub(crate) fn prefer_session(pid: u32, component: ComponentName) {
+    let niceness = niceness(Weights::of(component).cpu);
+    if let Err(error) = fs::write(format!("/proc/{pid}/autogroup"), niceness.to_string()) {
+        tracing::debug!(%component, %error, "no share of the processors by session");
+    }
+}
+
+/// A step of niceness is a quarter of the share (sched(7)); 0 is the share that 100 stands for.
+fn niceness(weight: u16) -> i8 {
+    let steps = (f64::from(weight) / 100.0).ln() / 1.25_f64.ln();
+    // Within the kernel's own range before it is cut off.
+    #[expect(clippy::cast_possible_truncation, reason = "between -20 and 19")]
+    let niceness = (-steps).round().clamp(-20.0, 19.0) as i8;
+    niceness
 }
 
 /// Makes the cgroup `khactl/NAME` below the root of the unified hierarchy, outside of any service's,
@@ -127,6 +146,17 @@ mod tests {
 
     fn read(root: &Path, file: &str) -> Option<String> {
         fs::read_to_string(root.join("khactl").join(file)).ok()
+    }
+
+    #[test]
+    fn a_niceness_comes_to_the_share_of_a_weight() {
+        assert_eq!(niceness(100), 0);
+        assert_eq!(niceness(125), -1);
+        let of = |component| niceness(Weights::of(component).cpu);
+        assert_eq!(of(ComponentName::Khavip), -10);
+        assert_eq!(of(ComponentName::Etcd), -7);
+        assert_eq!(of(ComponentName::KubeApiserver), -3);
+        assert_eq!((niceness(1), niceness(u16::MAX)), (19, -20));
     }
 
     #[test]

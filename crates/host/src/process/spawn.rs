@@ -243,6 +243,7 @@ impl Workshop {
             Ok((fd, start_ticks)) => {
                 // Best effort: it needs CAP_SYS_RESOURCE.
                 let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE_ADJ);
+                cgroup::prefer_session(child.id(), spec.name);
                 Ok((child, fd, start_ticks))
             }
             Err(error) => {
