@@ -115,6 +115,33 @@ impl<'a> ByHand<'a> {
         Ok(())
     }
 
+    /// The hosts.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Starts a component again that was killed on a host.
+    pub(crate) fn start_on(&mut self, host: &str, component: &str) -> anyhow::Result<()> {
+        let place = self.cluster.names().iter().position(|name| name == host);
+        self.start(place.context("there is no such host")?, component)
+    }
+
+    /// A host that lost power boots, and everything on it is started; returns when its API is ready.
+    pub(crate) fn revive(&mut self, name: &str) -> anyhow::Result<()> {
+        let host = self.cluster.host(name).clone();
+        host.boot()?;
+        let client = self.cluster.lab().client();
+        let api = Milestone::api(client, host.address(), authorities_of(&host))?;
+        for component in ["etcd", "kube-apiserver"] {
+            self.start_on(name, component)?;
+        }
+        api.at_us()?;
+        for component in ["kube-controller-manager", "kube-scheduler"] {
+            self.start_on(name, component)?;
+        }
+        Ok(())
+    }
+
     fn start(&mut self, place: usize, component: &str) -> anyhow::Result<()> {
         let recipe = self.recipes.get(place).context("there are fewer recipes")?;
         let command = recipe.command(component, place == 0)?;

@@ -5,14 +5,17 @@
 //! asserted by the tests.
 
 mod by_hand;
+mod components;
 mod figure;
 mod forming;
+mod holders;
 mod https;
 mod idle;
 mod milestone;
 mod outage;
 mod recipe;
 mod report;
+mod watching;
 
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
@@ -22,12 +25,14 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, ValueEnum};
 use khactl_tests::{Cluster, Machine};
 
+use components::Takeovers;
 use forming::Forming;
 use outage::Outages;
 use report::Report;
+use watching::Silences;
 
 /// Measures khactl on lab hosts of this machine; needs root. KHACTL_BENCH_ROUNDS sets the number
-/// of rounds of every part (default: 5 for init and join, 10 for outages).
+/// of rounds of every part (default: 5, for outages 10).
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Write all values to this file as JSON
@@ -47,6 +52,10 @@ enum Part {
     Idle,
     /// The VIP while a host or an agent dies
     Outage,
+    /// Controller-manager and scheduler while their leaders die, beside the same by hand
+    Components,
+    /// How long a watch through the VIP tells nothing while its holder meets faults
+    Watch,
 }
 
 impl Arguments {
@@ -84,6 +93,21 @@ fn main() -> anyhow::Result<()> {
         if arguments.wants(Part::Outage) {
             report.figures.extend(outages.figures());
         }
+    }
+    if arguments.wants(Part::Components) {
+        let mut takeovers = Takeovers::default();
+        let rounds = rounds(5)?;
+        whole = whole.and(caught(|| takeovers.measure(rounds)));
+        report.figures.extend(takeovers.figures());
+    }
+    if arguments.wants(Part::Watch) {
+        let mut silences = Silences::default();
+        let rounds = rounds(5)?;
+        whole = whole.and(caught(|| {
+            silences.measure(rounds);
+            Ok(())
+        }));
+        report.figures.extend(silences.figures());
     }
     println!("\n{report}");
     if let Some(file) = &arguments.json {

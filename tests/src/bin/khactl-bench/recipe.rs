@@ -37,6 +37,15 @@ impl Recipe {
         Ok(Self { commands, pki })
     }
 
+    /// The same with upstream's own times for leader election.
+    #[must_use]
+    pub(crate) fn with_upstream_election(mut self) -> Self {
+        for command in self.commands.values_mut() {
+            command.retain(|argument| !argument.starts_with("--leader-elect-"));
+        }
+        self
+    }
+
     /// A component's program and arguments. An etcd that is to be the `first` member begins a cluster,
     /// any other meets one.
     pub(crate) fn command(&self, component: &str, first: bool) -> anyhow::Result<Vec<String>> {
@@ -124,6 +133,20 @@ mod tests {
         let second = recipe().command("etcd", false).unwrap();
         assert_eq!(second[2], "--initial-cluster-state=existing");
         assert!(recipe().command("kube-proxy", false).is_err());
+    }
+
+    #[test]
+    fn times_of_leader_election_are_left_to_upstream() {
+        let mut recipe = recipe();
+        let scheduler = [
+            "/b/s",
+            "--leader-elect=true",
+            "--leader-elect-retry-period=1s",
+        ];
+        let command = scheduler.map(str::to_owned).to_vec();
+        recipe.commands.insert("s".into(), command);
+        let upstream = recipe.with_upstream_election().command("s", true).unwrap();
+        assert_eq!(upstream, ["/b/s", "--leader-elect=true"]);
     }
 
     #[test]

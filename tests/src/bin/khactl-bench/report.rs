@@ -64,7 +64,8 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "medians over all rounds; by hand: the same programs with the same arguments and ready certificates"
+            "medians over all rounds; by hand: the same programs with the same arguments and ready certificates; another \
+             leads: with upstream's own times of leader election"
         )
     }
 }
