@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::address::{Leftover, Netlink, Target, Vip, clear_neighbours, quiet_other_interfaces};
 use crate::error::{VipError, chain};
 use crate::feed::Wanted;
+use crate::fence::ProcessId;
 use crate::gate::{Gate, GateStatus};
 use crate::instance::{Instance, Purpose};
 use crate::lease::LeaseStatus;
@@ -33,6 +34,8 @@ const REST_MAX: Duration = Duration::from_mins(10);
 
 /// How often what could not be done is tried again, and the lease thread is looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+const NS_PER_MS: u64 = 1_000_000;
 
 /// The process's one mind.
 pub struct Control {
@@ -52,6 +55,8 @@ struct State {
     instance: Option<Instance>,
     /// The address stood here when it was last looked at.
     held: bool,
+    /// How many processes the fence had ended when it was last looked at.
+    fired: u64,
     /// Since the last feed, or the last try.
     problems: Vec<String>,
     /// What keeps this host from serving; empty if it is fit.
@@ -73,6 +78,8 @@ pub struct Snapshot {
     pub reason: String,
     /// Names of the lease's members.
     pub names: BTreeMap<u64, String>,
+    /// What the fenced processes are called.
+    pub fenced: BTreeMap<ProcessId, String>,
     /// Per VIP: where it belongs, whether there is carrier, whether it stands there.
     pub addresses: Vec<AddressSnapshot>,
     /// The gate; none while there is no lease, or no interface for the VIP.
@@ -293,6 +300,9 @@ impl Control {
             names: wanted
                 .map(|wanted| wanted.names.clone())
                 .unwrap_or_default(),
+            fenced: wanted
+                .map(|wanted| wanted.fenced.clone())
+                .unwrap_or_default(),
             lease,
             fit: instance.is_some_and(Instance::is_fit),
             addresses,
@@ -343,6 +353,9 @@ impl Control {
             // The same place by another name, perhaps.
             instance.purpose.targets = purpose.map(|p| p.targets).unwrap_or_default();
             instance.feed(lease);
+            if let Err(error) = instance.fence(lease) {
+                note(&mut state.problems, &error);
+            }
         }
         self.judge_fitness(state);
     }
@@ -407,6 +420,14 @@ impl Control {
             tracing::info!(epoch = instance.status().epoch, news);
         }
         state.held = holding;
+        let fence = instance.status().fencing;
+        if fence.fired > state.fired {
+            tracing::warn!(
+                silent_ms = fence.fired_after / NS_PER_MS,
+                "no majority of the lease's members answered: this host's controller-manager and scheduler were ended"
+            );
+        }
+        state.fired = fence.fired;
         let failure = instance.status().failure?;
         Some(VipError::LeaseEnded { reason: failure })
     }

@@ -43,6 +43,20 @@ pub enum VipError {
         /// The interface.
         interface: String,
     },
+    /// A process cannot be held.
+    #[error(
+        "{component} (process {pid}) cannot be ended if no majority answers, since it has no descriptor here: another \
+         host leads in its place only once its Lease has run out"
+    )]
+    Fence {
+        /// Which component.
+        component: String,
+        /// Its process.
+        pid: u32,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
     /// The address could not be put on its interface.
     #[error("the VIP {address} cannot be added to its interface: does khavip run as root?")]
     Add {

@@ -10,12 +10,15 @@ use khactl_proto::v1;
 
 use crate::address::{Selector, Vip};
 use crate::error::VipError;
+use crate::fence::{FENCED_MAX, ProcessId};
 use crate::lease::{Feed, Member};
 
 /// Most members of the lease; its acceptors are arrays of this size.
 const MEMBERS_MAX: usize = 9;
 /// Longest name of a host (RFC 1035).
 const HOST_BYTES_MAX: usize = 253;
+/// Longest name of a component.
+const COMPONENT_BYTES_MAX: usize = 63;
 /// `IFNAMSIZ` less its zero.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// From the fast profile's floor to `T_MAX` (docs/lease.md).
@@ -45,6 +48,8 @@ pub struct WantedLease {
     pub feed: Feed,
     /// Names of the members, for logs.
     pub names: BTreeMap<u64, String>,
+    /// Which processes end when no majority answers, and what they are called.
+    pub fenced: BTreeMap<ProcessId, String>,
 }
 
 impl TryFrom<&v1::VipFeedRequest> for Wanted {
@@ -135,7 +140,39 @@ fn lease(fed: &v1::VipFeedRequest) -> Result<WantedLease, VipError> {
             lease_ms: fed.lease_ms,
         },
         names,
+        fenced: fenced(&fed.fenced)?,
     })
+}
+
+fn fenced(processes: &[v1::VipFenced]) -> Result<BTreeMap<ProcessId, String>, VipError> {
+    let mut fenced = BTreeMap::new();
+    for process in processes {
+        let name = &process.component;
+        if name.is_empty() || name.len() > COMPONENT_BYTES_MAX {
+            return Err(refused("fenced", "a component has no name, or a long one"));
+        }
+        // 1 is whoever started all others.
+        if process.pid <= 1 || process.pid == std::process::id() || process.start_ticks == 0 {
+            return Err(refused(
+                "fenced",
+                format!("{name} cannot be process {}", process.pid),
+            ));
+        }
+        let id = ProcessId {
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+        };
+        if fenced.insert(id, name.clone()).is_some() {
+            return Err(refused(
+                "fenced",
+                format!("process {} is there twice", process.pid),
+            ));
+        }
+    }
+    if fenced.len() > FENCED_MAX {
+        return Err(refused("fenced", format!("more than {FENCED_MAX}")));
+    }
+    Ok(fenced)
 }
 
 fn vips(addresses: &[v1::VipAddress]) -> Result<Vec<Vip>, VipError> {
@@ -265,7 +302,11 @@ mod tests {
                     half_open_ms: 2_000,
                 }),
             }),
-            fenced: Vec::new(),
+            fenced: vec![v1::VipFenced {
+                component: "kube-scheduler".to_owned(),
+                pid: 4711,
+                start_ticks: 99,
+            }],
         }
     }
 
@@ -309,7 +350,13 @@ mod tests {
         );
         assert!(wanted.balancer.proxy_protocol);
         assert_eq!(wanted.vips[1].interface, Selector::Named("eth0".to_owned()));
-        assert_eq!(wanted.lease.expect("lease").feed.members.len(), 1);
+        let lease = wanted.lease.expect("lease");
+        assert_eq!(lease.feed.members.len(), 1);
+        let scheduler = ProcessId {
+            pid: 4711,
+            start_ticks: 99,
+        };
+        assert_eq!(lease.fenced[&scheduler], "kube-scheduler");
     }
 
     #[test]
@@ -339,7 +386,7 @@ mod tests {
     #[test]
     fn every_malformed_field_is_refused_by_its_name() {
         type Spoil = fn(&mut v1::VipFeedRequest);
-        let cases: [(&str, Spoil); 17] = [
+        let cases: [(&str, Spoil); 22] = [
             ("cluster_id", |fed| fed.cluster_id.clear()),
             ("host_id", |fed| fed.host_id = 0),
             ("bind", |fed| fed.bind = "nowhere".to_owned()),
@@ -378,6 +425,11 @@ mod tests {
             ("balancer.limits.half_open_ms", |fed| {
                 limits_mut(fed).half_open_ms = 99;
             }),
+            ("fenced", |fed| fed.fenced[0].component.clear()),
+            ("fenced", |fed| fed.fenced[0].pid = 1),
+            ("fenced", |fed| fed.fenced[0].pid = std::process::id()),
+            ("fenced", |fed| fed.fenced[0].start_ticks = 0),
+            ("fenced", |fed| fed.fenced.push(fed.fenced[0].clone())),
         ];
         for (field, spoil) in cases {
             let mut fed = good();

@@ -1,6 +1,7 @@
 //! One run of the lease with the address that goes with it: they are made together, since the
 //! lease thread's port is prepared for one set of addresses, and are replaced together.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use crate::address::{Acquaintance, Hold, Keeper, Observed, Port, Target};
 use crate::error::{VipError, chain};
 use crate::feed::WantedLease;
+use crate::fence::{FencedProcess, ProcessId};
 use crate::gate::GateWatch;
 use crate::lease::{self, Judge, LeaseConfig, LeaseHandle, LeaseStatus};
 
@@ -35,6 +37,8 @@ pub(crate) struct Instance {
     hold: Arc<Hold>,
     gate: GateWatch,
     fit: bool,
+    /// What was last told to the fence; none before.
+    fenced: Option<BTreeSet<ProcessId>>,
 }
 
 impl Instance {
@@ -82,6 +86,7 @@ impl Instance {
             hold,
             gate: watch,
             fit: false,
+            fenced: None,
         })
     }
 
@@ -97,6 +102,33 @@ impl Instance {
             members: others.map(|m| (m.id, m.address.ip())).collect(),
             judge: Judge::new(&wanted.feed.key, wanted.cluster, wanted.host_id),
         });
+    }
+
+    /// Tells the fence which processes to end when no majority answers; one that has ended already is none of them. Only a
+    /// change is told.
+    pub(crate) fn fence(&mut self, wanted: &WantedLease) -> Result<(), VipError> {
+        let ids: BTreeSet<ProcessId> = wanted.fenced.keys().copied().collect();
+        if self.fenced.as_ref() == Some(&ids) {
+            return Ok(());
+        }
+        let mut processes = Vec::with_capacity(ids.len());
+        let mut failure = None;
+        for (id, component) in &wanted.fenced {
+            match FencedProcess::open(*id) {
+                Ok(process) => processes.extend(process),
+                Err(cause) => {
+                    failure = Some(VipError::Fence {
+                        component: component.clone(),
+                        pid: id.pid,
+                        cause,
+                    });
+                }
+            }
+        }
+        self.lease.fence(processes.into());
+        // Told again, if one could not be opened.
+        self.fenced = failure.is_none().then_some(ids);
+        failure.map_or(Ok(()), Err)
     }
 
     /// Tells the lease whether this host can serve. Only a change is told.

@@ -7,6 +7,7 @@ pub mod address;
 pub mod control;
 pub mod error;
 pub mod feed;
+pub mod fence;
 pub mod gate;
 pub mod hand_over;
 mod instance;

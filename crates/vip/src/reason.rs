@@ -108,6 +108,7 @@ mod tests {
                 lease_ms: 250,
             },
             names: BTreeMap::from([(1, "cp1".to_owned()), (2, "cp2".to_owned())]),
+            fenced: BTreeMap::new(),
         }
     }
 

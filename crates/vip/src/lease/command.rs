@@ -7,6 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
 use super::feed::Prepared;
+use crate::fence::FencedProcess;
 
 /// A hand-over that is wished for.
 pub(super) struct HandOver {
@@ -20,6 +21,7 @@ pub(super) struct Wishes {
     pub(super) fit: Option<bool>,
     pub(super) hand_over: Option<HandOver>,
     pub(super) announce: bool,
+    pub(super) fenced: Option<Box<[FencedProcess]>>,
     pub(super) end: bool,
 }
 

@@ -14,6 +14,7 @@ use super::record_file::RecordFile;
 use super::status::Board;
 use super::thread::{Parts, live};
 use super::{Feed, LeaseConfig, LeaseStatus, VipPort};
+use crate::fence::FencedProcess;
 
 /// The running lease thread. Dropping it makes the thread hand over and end, without waiting for it.
 pub struct LeaseHandle {
@@ -91,6 +92,11 @@ impl LeaseHandle {
     /// Tells whether this host can serve. It cannot until told; a holder that cannot stays the holder.
     pub fn fit(&self, fit: bool) {
         self.commands.wish(|wishes| wishes.fit = Some(fit));
+    }
+
+    /// Which processes of this host end when no majority answers (docs/fence.md): these, and no others any more.
+    pub(crate) fn fence(&self, processes: Box<[FencedProcess]>) {
+        self.commands.wish(|wishes| wishes.fenced = Some(processes));
     }
 
     /// Gives the lease away (P9) if this host holds it: to `successor`, or to whoever is first.

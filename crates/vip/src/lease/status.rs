@@ -6,6 +6,7 @@ use khactl_lease::{Ballot, View};
 
 use super::clock::boottime_ns;
 use super::observation::Summary;
+use crate::fence::FenceView;
 
 /// How often things happened since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct LeaseStatus {
     pub counters: Counters,
     /// How late the thread wakes and how long its peers take, of late.
     pub summary: Summary,
+    /// What it would do to processes of this host, and has done.
+    pub fencing: FenceView,
     /// `CLOCK_BOOTTIME` of this status in nanoseconds, which `summary` is to be compared with.
     pub read_boottime_ns: u64,
     /// The thread runs under SCHED_FIFO.
@@ -78,6 +81,7 @@ pub(super) struct Snapshot {
     pub(super) view: View,
     pub(super) counters: Counters,
     pub(super) summary: Summary,
+    pub(super) fencing: FenceView,
     pub(super) realtime: bool,
     pub(super) locked: bool,
 }
@@ -125,6 +129,7 @@ impl Board {
             view,
             counters,
             summary,
+            fencing,
             realtime,
             locked,
         } = *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,6 +149,7 @@ impl Board {
             deadline_boottime_ns: if holding { view.deadline } else { 0 },
             counters,
             summary,
+            fencing,
             read_boottime_ns: now,
             realtime,
             locked,

@@ -25,6 +25,7 @@ use super::status::{Board, Counters, Snapshot};
 use super::timer::Timer;
 use super::unclosed::{AGAIN, Unclosed};
 use super::{LeaseConfig, VipPort};
+use crate::fence::{Fence, FencedProcess};
 
 /// Above ordinary threads, below the kernel's own.
 const PRIORITY: i32 = 50;
@@ -64,6 +65,8 @@ struct Worker {
     burst: Burst,
     open_until: u64,
     unclosed: Unclosed,
+    fence: Fence,
+    fenced: Box<[FencedProcess]>,
 }
 
 /// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address.
@@ -97,6 +100,8 @@ pub(super) fn live(parts: Parts) {
         burst: Burst::default(),
         open_until: 0,
         unclosed: Unclosed::inherited(boottime_ns()),
+        fence: Fence::new(config.host_id, incarnation),
+        fenced: Box::default(),
     };
     let identity = Identity {
         host: config.host_id,
@@ -148,9 +153,10 @@ impl Worker {
             (snapshot.view, snapshot.counters) = (view, self.counters);
             let now = boottime_ns();
             snapshot.summary = self.observation.summary(now);
+            snapshot.fencing = self.fence.view();
             let published = board.publish(&snapshot);
             let wake = lease.wake().min(self.burst.next());
-            let mut wake = wake.min(self.unclosed.next());
+            let mut wake = wake.min(self.unclosed.next()).min(self.fence.wake());
             if !published {
                 wake = wake.min(now + PUBLISH_AGAIN);
             }
@@ -163,6 +169,7 @@ impl Worker {
                 self.observation.woke(wake, boottime_ns());
             }
             // Time first: what has run out is over, whatever arrived meanwhile.
+            self.enforce_fence();
             self.step(&mut lease, Input::Tick, None, &mut effects)?;
             for _ in 0..BATCH {
                 let Some((datagram, from)) = self.receive() else {
@@ -195,6 +202,7 @@ impl Worker {
                     ..
                 } = *feed;
                 self.observation.watch(&configuration, self.host);
+                self.fence.feed(configuration, confirmed, boottime_ns());
                 self.feed = Some(feed);
                 self.step(
                     &mut lease,
@@ -206,6 +214,11 @@ impl Worker {
                     None,
                     &mut effects,
                 )?;
+            }
+            if let Some(fenced) = wishes.fenced {
+                let processes = fenced.iter().map(|process| process.id);
+                self.fence.guard(processes, boottime_ns());
+                self.fenced = fenced;
             }
             if wishes.announce {
                 self.burst.ask(boottime_ns());
@@ -248,6 +261,34 @@ impl Worker {
             }
             self.announce_again();
             self.close_again();
+            self.ask_for_fence();
+        }
+    }
+
+    /// Kills what must not go on without a majority.
+    fn enforce_fence(&mut self) {
+        let now = boottime_ns();
+        for (place, id) in self.fence.overdue(now) {
+            let process = self.fenced.iter().find(|process| process.id == id);
+            let done = process.is_none_or(FencedProcess::kill);
+            self.fence.fired(place, done, now);
+        }
+    }
+
+    /// Any answer says that the way to that member and back is open; what it says of the lease is not looked at.
+    fn ask_for_fence(&mut self) {
+        let now = boottime_ns();
+        let Some(seq) = self.fence.ask(now) else {
+            return;
+        };
+        let Some(configuration) = self.feed.as_ref().map(|feed| feed.configuration) else {
+            return;
+        };
+        for member in configuration.members() {
+            let to = self.feed.as_ref().and_then(|feed| feed.address(member.id));
+            if let Some(to) = to.filter(|_| member.id != self.host) {
+                self.send(to, Message::Query { seq });
+            }
         }
     }
 
@@ -256,6 +297,9 @@ impl Worker {
     fn notice(&mut self, sender: u64, message: &Message) {
         let now = boottime_ns();
         let silence = self.observation.heard(sender, message, now);
+        if let Message::State { seq, .. } = *message {
+            self.fence.answered(sender, seq, now);
+        }
         let lease_ns = self
             .feed
             .as_ref()

@@ -1,0 +1,173 @@
+//! Which processes khavip ends when no majority answers it, and which it leaves alone.
+
+use std::process::{Child, Command};
+
+use khactl_proto::v1;
+use rustix::process::Signal;
+
+use crate::network::{Host, Network, feed_for, until};
+
+const ALL: [u64; 3] = [1, 2, 3];
+
+/// Stands for a component; ends with the test.
+struct Component {
+    name: &'static str,
+    child: Child,
+}
+
+impl Component {
+    fn start(name: &'static str) -> Self {
+        let child = Command::new("sleep").arg("600").spawn().expect("starts");
+        Self { name, child }
+    }
+
+    fn named(&self) -> v1::VipFenced {
+        let told = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let told = told.expect("runs");
+        let (_, rest) = told.rsplit_once(')').expect("a name");
+        let start = rest.split_whitespace().nth(19).expect("a start");
+        v1::VipFenced {
+            component: self.name.to_owned(),
+            pid: self.child.id(),
+            start_ticks: start.parse().expect("a number"),
+        }
+    }
+
+    fn lives(&mut self) -> bool {
+        self.child.try_wait().expect("asked").is_none()
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        // It may have ended already, which is what the tests are about.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn feed(host: &Host, fenced: &[v1::VipFenced]) {
+    host.feed(v1::VipFeedRequest {
+        fenced: fenced.to_vec(),
+        ..feed_for(host.id, &ALL)
+    });
+}
+
+fn fence(host: &Host) -> v1::VipFence {
+    host.status().fence.unwrap_or_default()
+}
+
+/// Process ids of what is armed.
+fn armed(host: &Host) -> Vec<u32> {
+    let processes = fence(host).processes.into_iter();
+    processes
+        .filter(|status| status.armed)
+        .filter_map(|status| Some(status.process?.pid))
+        .collect()
+}
+
+/// Three hosts with one component each, all of them armed.
+fn three(name: &'static str) -> (Network, Vec<Component>) {
+    let mut network = Network::new(name, 3);
+    for id in ALL {
+        let host = network.host(id);
+        host.start();
+        feed(host, &[]);
+    }
+    // Without a record of before they answer nobody at first.
+    until("all answer", || {
+        let mut leases = network.hosts.iter().map(|host| host.status().lease);
+        leases.all(|lease| lease.is_some_and(|lease| lease.ready))
+    });
+    let mut components = Vec::new();
+    for host in &network.hosts {
+        let component = Component::start("kube-controller-manager");
+        feed(host, &[component.named()]);
+        components.push(component);
+    }
+    for (host, component) in network.hosts.iter().zip(&components) {
+        until("its component is armed", || {
+            armed(host) == [component.child.id()]
+        });
+    }
+    (network, components)
+}
+
+#[test]
+fn a_host_that_is_cut_off_ends_its_own_components_and_no_others() {
+    let (network, mut components) = three("fnc");
+    // Its number is right, but that process started earlier: the number was given to another one since.
+    let mut stranger = Component::start("kube-scheduler");
+    let mut recycled = stranger.named();
+    recycled.start_ticks -= 1;
+    feed(
+        &network.hosts[0],
+        &[components[0].named(), recycled.clone()],
+    );
+    until("only the one that is meant is armed", || {
+        armed(&network.hosts[0]) == [components[0].child.id()]
+    });
+    assert!(components.iter_mut().all(Component::lives));
+
+    // From here on nobody feeds: khad's part is done.
+    network.cable(1, false);
+    until("the component ends", || !components[0].lives());
+    until("khavip tells of it", || fence(&network.hosts[0]).fired == 1);
+    let told = fence(&network.hosts[0]);
+    let silent = told.reason.split_whitespace().rev().nth(1);
+    let silent_ms: u32 = silent.and_then(|ms| ms.parse().ok()).expect("a time");
+    assert!(silent_ms >= 1_000, "too early: {}", told.reason);
+    assert!(told.processes[0].fired && !told.processes[0].armed);
+    assert!(stranger.lives(), "whoever has the number now is not meant");
+
+    // What is started without a majority waits for one.
+    let mut next = Component::start("kube-controller-manager");
+    feed(&network.hosts[0], &[next.named()]);
+    until(
+        "a majority is silent for longer than the fence waits",
+        || fence(&network.hosts[0]).silent_ms > 3_000,
+    );
+    assert!(next.lives());
+    assert_eq!(armed(&network.hosts[0]), []);
+    network.cable(1, true);
+    until("it is armed", || {
+        armed(&network.hosts[0]) == [next.child.id()]
+    });
+    assert!(next.lives());
+    for (host, component) in network.hosts.iter().zip(&mut components).skip(1) {
+        assert!(component.lives());
+        assert_eq!(fence(host).fired, 0);
+    }
+}
+
+#[test]
+fn a_khavip_that_stood_still_ends_what_it_guards_and_a_new_one_is_relied_on_once_fed() {
+    let (mut network, mut components) = three("fnf");
+    network.hosts[0].signal(Signal::STOP);
+    until("the others hear nothing of it for long enough", || {
+        let peers = network.hosts[1].status().lease.expect("lease").peers;
+        let silent = peers.iter().find(|peer| peer.host_id == 1);
+        silent.is_some_and(|peer| peer.silent_ms > 1_500)
+    });
+    assert!(components[0].lives(), "nobody was there to end it");
+    network.hosts[0].signal(Signal::CONT);
+    until("its component ends", || !components[0].lives());
+
+    network.host(2).kill();
+    network.host(2).start();
+    assert_eq!(fence(&network.hosts[1]).processes, []);
+    feed(&network.hosts[1], &[components[1].named()]);
+    until("it is armed again", || {
+        armed(&network.hosts[1]) == [components[1].child.id()]
+    });
+    assert!(components[1].lives());
+
+    // Where a new khavip finds no majority, it cannot know whether the one before had armed it.
+    network.host(3).kill();
+    network.cable(3, false);
+    network.host(3).start();
+    feed(&network.hosts[2], &[components[2].named()]);
+    assert_eq!(armed(&network.hosts[2]), []);
+    until("it ends all the same", || !components[2].lives());
+    assert!(components[1].lives());
+}
