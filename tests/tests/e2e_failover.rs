@@ -4,10 +4,16 @@
 //! One cluster for all of it, because it takes most of a minute to form. The outages are printed as a table;
 //! what is asserted are states and counts.
 
+use std::time::Duration;
+
 use khactl_tests::failover::{Fault, Trial, Watched, table};
 use khactl_tests::{Cluster, Random, soak};
 
 const HOSTS: usize = 3;
+
+/// Leases, elections and connects that are given up come to a fraction of it, also on busy cores: a client that waits
+/// for longer waits for something that does not come by itself.
+const UNSERVED_MAX: Duration = Duration::from_secs(5);
 
 #[test]
 fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
@@ -28,6 +34,12 @@ fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
         .map(|trial| format!("{}: {}", trial.fault.name(), trial.overlaps.join("; ")))
         .collect();
     assert!(twice.is_empty(), "held twice:\n{}", twice.join("\n"));
+    let unserved: Vec<_> = trials
+        .iter()
+        .filter(|trial| trial.during.outage.max(trial.after.outage) > UNSERVED_MAX)
+        .map(|trial| format!("{}: {trial:?}", trial.fault.name()))
+        .collect();
+    assert!(unserved.is_empty(), "unserved:\n{}", unserved.join("\n"));
 
     // The control of it all: without the gate the same oracle sees what the gate prevents.
     let seen = watched.stopped_without_gate();
