@@ -30,6 +30,7 @@ use crate::node::{Node, raft_refused};
 use crate::refused::{Refused, chain};
 use crate::service::{admin::AdminService, enrol::EnrolService, peer::PeerService};
 use crate::standing::{self, require_standing};
+use crate::takeover;
 use crate::tasks::Tasks;
 use crate::time::{boot_ms, pause};
 use crate::{cluster_loop, host_loop, placement_loop};
@@ -210,6 +211,7 @@ impl Agent {
         ));
         self.serve_agents(&node, listener);
         self.follow_members(&node);
+        takeover::spawn(self, &node);
         host_loop::spawn(self, &node);
         cluster_loop::spawn(self, &node);
         placement_loop::spawn(self, &node);

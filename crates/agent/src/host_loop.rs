@@ -18,6 +18,7 @@ use crate::current_spec::CurrentSpec;
 use crate::node::{HostView, Node};
 use crate::observe::{Looked, Observer};
 use crate::prober::Prober;
+use crate::takeover;
 use crate::time;
 use crate::vip_loop;
 
@@ -248,7 +249,9 @@ impl HostLoop {
     async fn tell_leader(&self, report: HostReport) {
         match self.node.leader_address() {
             None => {
-                self.node.reports().insert(report, time::boot_ms());
+                let now_ms = time::boot_ms();
+                self.node.fences.reported(&report, now_ms);
+                self.node.reports().insert(report, now_ms);
                 self.node.cluster_changed.notify_one();
             }
             Some(leader) => {
@@ -264,7 +267,11 @@ impl HostLoop {
                     ))
                     .await;
                 match told {
-                    Ok(_) => self.node.standing.heard(),
+                    Ok(answer) => {
+                        let fences = answer.into_inner().fences;
+                        self.node.fences.learn(&fences, time::boot_ms());
+                        self.node.standing.heard();
+                    }
                     Err(error) => {
                         self.node.standing.missed(&error);
                         tracing::debug!(%error, "the leader did not take this host's report");
@@ -319,6 +326,7 @@ fn report(
     HostReport {
         host_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: takeover::machine(),
         components,
         vip: facts.vip.clone(),
         problems: plan.problems.iter().chain(failures).cloned().collect(),

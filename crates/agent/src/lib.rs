@@ -33,6 +33,7 @@ pub mod reset;
 pub mod service;
 pub mod spare_sockets;
 pub mod standing;
+pub mod takeover;
 pub mod tasks;
 pub mod time;
 pub mod transfer;

@@ -25,6 +25,7 @@ use crate::overview::RaftView;
 use crate::refused::{Refused, chain};
 use crate::reports::Reports;
 use crate::standing::Standing;
+use crate::takeover::Fences;
 use crate::time;
 use crate::vip_loop::VipView;
 use khactl_pki::SealingKey;
@@ -69,6 +70,8 @@ pub struct Node {
     pub sealing: SealingKey,
     /// What the hosts told this leader.
     reports: Mutex<Reports>,
+    /// What the hosts told of their fences.
+    pub fences: Fences,
     /// What the host loop last saw.
     pub host_view: watch::Sender<HostView>,
     /// What the leader's loop last saw.
@@ -103,6 +106,7 @@ impl Node {
             peers,
             sealing,
             reports: Mutex::default(),
+            fences: Fences::default(),
             host_view: watch::channel(HostView::default()).0,
             leader_view: watch::channel(LeaderView::default()).0,
             vip_view: watch::channel(VipView::default()).0,

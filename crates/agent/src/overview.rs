@@ -267,6 +267,7 @@ mod tests {
         HostReport {
             host_id: 1,
             version: "0.1.0".into(),
+            machine: String::new(),
             components: vec![ComponentReport {
                 name: ComponentName::Etcd,
                 state,

@@ -68,6 +68,7 @@ mod tests {
         HostReport {
             host_id,
             version: "1".into(),
+            machine: String::new(),
             components: Vec::new(),
             vip: None,
             problems: Vec::new(),

@@ -205,6 +205,7 @@ impl World {
         let report = HostReport {
             host_id: id,
             version: String::new(),
+            machine: String::new(),
             components: Vec::new(),
             vip: Some(VipFact {
                 epoch: host.epoch,

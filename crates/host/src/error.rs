@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use khactl_model::component::ComponentName;
+
 use crate::etcd::EtcdFailure;
 
 /// An effect that could not be carried out, or a fact that could not be read.
@@ -188,6 +190,16 @@ pub enum HostError {
     UnverifiedProbe {
         /// The address.
         address: SocketAddr,
+    },
+    /// The Lease of a component could not be read or cleared.
+    #[error("{action} the Lease of {component} failed: {reason}; it runs out by itself")]
+    LeaderLease {
+        /// The call.
+        action: &'static str,
+        /// Whose Lease.
+        component: ComponentName,
+        /// What went wrong, or what the API server said.
+        reason: String,
     },
     /// An etcd endpoint that is no `https://host:port`.
     #[error("{endpoint:?} is no etcd endpoint; use https://ADDRESS:PORT")]

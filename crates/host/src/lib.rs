@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod error;
 pub mod etcd;
 pub mod files;
+pub mod leader_lease;
 pub mod logs;
 pub mod network;
 mod offload;

@@ -222,6 +222,9 @@ pub struct HostReport {
     pub host_id: u64,
     /// khad's version.
     pub version: String,
+    /// What the machine calls itself: identities of components begin with it.
+    #[serde(default)]
+    pub machine: String,
     /// Its components.
     pub components: Vec<ComponentReport>,
     /// Its khavip.

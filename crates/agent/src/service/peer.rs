@@ -110,9 +110,13 @@ impl Peer for PeerService {
                 report.host_id
             )));
         }
-        self.node.reports().insert(report, time::boot_ms());
+        let now_ms = time::boot_ms();
+        self.node.fences.reported(&report, now_ms);
+        self.node.reports().insert(report, now_ms);
         self.node.cluster_changed.notify_one();
-        Ok(Response::new(v1::ReportResponse {}))
+        Ok(Response::new(v1::ReportResponse {
+            fences: self.node.fences.to_json(now_ms),
+        }))
     }
 
     async fn sign(

@@ -303,6 +303,7 @@ impl FakeCluster {
         HostReport {
             host_id: host.id,
             version: "0.1.0".to_owned(),
+            machine: String::new(),
             components: components.collect(),
             vip: facts.vip.clone(),
             problems: plan.problems,

@@ -58,6 +58,7 @@ impl Run {
                 let report = HostReport {
                     host_id: id,
                     version: String::new(),
+                    machine: String::new(),
                     components: Vec::new(),
                     vip: Some(VipFact {
                         holding: self.holder == id,
