@@ -107,8 +107,7 @@ impl Fence {
             confirmed: false,
             answered: [0; MEMBERS_MAX],
             contact: 0,
-            // The lease numbers its own questions from 1.
-            first_seq: first_seq | 1 << 63,
+            first_seq,
             asked: 0,
             sent: [0; ASKED_MAX],
             next_ask: 0,
@@ -291,6 +290,7 @@ impl Fence {
         self.members.members().iter().position(|m| m.id == id)
     }
 
+    /// The lease numbers its own questions from 1 and never comes to the upper half.
     fn seq(&self, asked: u64) -> u64 {
         self.first_seq.wrapping_add(asked) | 1 << 63
     }

@@ -135,6 +135,16 @@ fn without_a_confirmed_epoch_nobody_may_rely_on_it() {
 }
 
 #[test]
+fn without_a_confirmed_epoch_nothing_new_is_killed() {
+    let mut fence = Fence::new(1, 77);
+    fence.feed(members(1, &[1, 2, 3]), false, START);
+    fence.guard([].into_iter(), START);
+    fence.guard([process(50)].into_iter(), START);
+    ask(&mut fence, START, &[2, 3]);
+    assert_eq!(overdue(&mut fence, START + SILENCE), []);
+}
+
+#[test]
 fn a_host_alone_is_its_own_majority_and_asks_nobody() {
     let mut fence = fence(&[1]);
     fence.guard([process(50)].into_iter(), START);
@@ -155,6 +165,43 @@ fn a_suspend_counts_as_silence() {
     fence.guard([process(50), process(51)].into_iter(), START);
     ask(&mut fence, START, &[2, 3]);
     assert_eq!(overdue(&mut fence, START + 3_600 * SECOND), [50, 51]);
+}
+
+#[test]
+fn only_a_question_that_was_sent_after_the_feed_arms() {
+    let mut fence = fence(&[1, 2, 3]);
+    fence.guard([process(50)].into_iter(), START);
+    ask(&mut fence, START, &[2]);
+    fence.guard([process(51)].into_iter(), START + MS);
+    assert!(!is_armed(&fence));
+    let later = START + 2 * SILENCE;
+    assert_eq!(overdue(&mut fence, later), []);
+    ask(&mut fence, later, &[2]);
+    assert!(is_armed(&fence));
+}
+
+#[test]
+fn told_the_same_again_changes_nothing() {
+    let mut fence = Fence::new(1, 77);
+    fence.feed(members(1, &[1, 2, 3]), true, START);
+    fence.guard([process(50)].into_iter(), START);
+    fence.guard([process(50)].into_iter(), START + 900 * MS);
+    assert_eq!(overdue(&mut fence, START + SILENCE), [50]);
+    fence.fired(0, true, START + SILENCE);
+    fence.guard([process(50)].into_iter(), START + SILENCE);
+    assert!(fence.view().places[0].killed);
+}
+
+#[test]
+fn an_answer_stays_its_own_members_when_another_leaves() {
+    let mut fence = fence(&[1, 2, 3, 4, 5]);
+    fence.guard([process(50)].into_iter(), START);
+    ask(&mut fence, START, &[2]);
+    fence.feed(members(2, &[1, 3, 4, 5]), true, START);
+    ask(&mut fence, START + ASK, &[4]);
+    assert!(!is_armed(&fence), "nobody answers for who left");
+    ask(&mut fence, START + 2 * ASK, &[3]);
+    assert!(is_armed(&fence));
 }
 
 #[test]
