@@ -8,6 +8,7 @@ use khactl_host::process::Processes;
 use khactl_model::state::ClusterState;
 use khactl_proto::v1;
 use khactl_proto::v1::admin_server::AdminServer;
+use khactl_proto::v1::bundle_server::BundleServer;
 use khactl_proto::v1::enrol_server::EnrolServer;
 use khactl_proto::v1::peer_server::PeerServer;
 use khactl_raft::{Dial, Peer, Raft};
@@ -20,6 +21,7 @@ use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use crate::bundle::{self, BundleService};
 use crate::config::Config;
 use crate::departure::{self, Departed};
 use crate::keeping::Keeping;
@@ -216,6 +218,7 @@ impl Agent {
         cluster_loop::spawn(self, &node);
         placement_loop::spawn(self, &node);
         standing::spawn(self, &node);
+        bundle::spawn(self, &node);
         self.watch_consensus(&node);
         self.confirm(&node);
         self.node.send_replace(Some(Arc::clone(&node)));
@@ -246,6 +249,10 @@ impl Agent {
         ))
         .add_service(InterceptedService::new(
             PeerServer::new(PeerService::new(Arc::clone(node))),
+            for_hosts.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            BundleServer::new(BundleService::new(Arc::clone(node))),
             for_hosts,
         ))
         .add_service(

@@ -151,6 +151,7 @@ impl HostLoop {
             jitter: self.jitter,
         });
         let mut failures = looked.vip.failures.clone();
+        failures.extend(self.node.bundle_problem.borrow().clone());
         let own_failures = failures.len();
         let effects = plan.effects.iter().filter(|effect| !effect.is_khavips());
         let had_effects = effects.clone().next().is_some();

@@ -2,6 +2,7 @@
 //! and the other agents, and leaves every decision to `khactl_plan`.
 
 pub mod agent;
+pub mod bundle;
 pub mod carry;
 pub mod cluster_loop;
 pub mod config;

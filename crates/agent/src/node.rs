@@ -78,6 +78,8 @@ pub struct Node {
     pub leader_view: watch::Sender<LeaderView>,
     /// What khavip's loop last saw.
     pub vip_view: watch::Sender<VipView>,
+    /// Why the bundle that the spec names is not on this host yet; none while it is there.
+    pub bundle_problem: watch::Sender<Option<Problem>>,
     /// Something happened: plan again.
     pub changed: Notify,
     /// Something happened that concerns khavip's loop.
@@ -110,6 +112,7 @@ impl Node {
             host_view: watch::channel(HostView::default()).0,
             leader_view: watch::channel(LeaderView::default()).0,
             vip_view: watch::channel(VipView::default()).0,
+            bundle_problem: watch::channel(None).0,
             changed: Notify::new(),
             vip_changed: Notify::new(),
             cluster_changed: Notify::new(),

@@ -24,6 +24,9 @@ const DISK_LEAST: u64 = 512 << 20;
 /// Below this an operator should think of more.
 const DISK_GOOD: u64 = 4 << 30;
 
+/// The bundle cannot be opened.
+const BUNDLE_MISSING: &str = "KHA1106";
+
 /// This host's own address.
 ///
 /// # Errors
@@ -108,19 +111,22 @@ pub async fn refuse_blocking(
     refuse(check(agent, spec, file, ports).await, doing)
 }
 
-/// The same while this agent itself holds its port.
+/// The same while this agent itself holds its port. A bundle that is missing blocks nothing where a member has one for
+/// this processor, `member_arch`: it is fetched from there.
 ///
 /// # Errors
 /// What blocks.
 pub async fn refuse_blocking_beside_agent_port(
     agent: &Agent,
     spec: &ValidSpec,
+    member_arch: &str,
     doing: &str,
 ) -> Result<(), Refused> {
-    refuse(
-        check(agent, Some(spec), "the cluster's spec", Ports::BesideAgent).await,
-        doing,
-    )
+    let mut findings = check(agent, Some(spec), "the cluster's spec", Ports::BesideAgent).await;
+    if crate::bundle::will_come(spec, member_arch).await {
+        findings.retain(|finding| finding.code != BUNDLE_MISSING);
+    }
+    refuse(findings, doing)
 }
 
 /// A spec's mistakes as one refusal.
@@ -381,12 +387,12 @@ async fn bundle(spec: &ValidSpec) -> Vec<Finding> {
             "bundle",
             code,
             text,
-            "put the bundle of the spec's version there again, the same on every host",
+            "put the bundle of the spec's version there: `khactl bundle import`",
         )
     };
     let bundle = match Bundle::open(folder, &DigestCache::default()).await {
         Ok(bundle) => bundle,
-        Err(error) => return vec![wrong("KHA1106", chain(&error))],
+        Err(error) => return vec![wrong(BUNDLE_MISSING, chain(&error))],
     };
     let declared = spec
         .control_plane

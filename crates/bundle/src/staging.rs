@@ -151,6 +151,8 @@ impl Staging {
             .and_then(|()| File::open(&path)?.sync_all())
             .map_err(BundleError::file("write", &path))?;
         sync_folder(&self.folder)?;
+        // A folder that somebody made and put nothing into is in nobody's use; any other one stays.
+        let _ = fs::remove_dir(&self.target);
         let moved = renameat_with(CWD, &self.folder, CWD, &self.target, RenameFlags::NOREPLACE);
         match moved {
             Ok(()) => {}

@@ -70,6 +70,13 @@ impl Peers {
             .clone()
     }
 
+    /// A connection of its own to the same agent, for what would hold up the calls on the others' one.
+    pub fn channel_apart(&self, address: SocketAddr) -> Channel {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = entries.get(&address).and_then(|entry| entry.host.clone());
+        self.open(address, host)
+    }
+
     /// Says which hosts there are now: (address, name). Entries of hosts that left or moved
     /// are dropped; their channels close when the last user lets go.
     pub fn set_members(&self, members: impl IntoIterator<Item = (SocketAddr, String)>) {

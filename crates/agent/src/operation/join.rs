@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::{Journal, applied, count_warning, operation};
 use crate::agent::{Agent, ProgressSender};
+use crate::bundle;
 use crate::departure;
 use crate::member::{Contact, Member, RaftTimes};
 use crate::net::{DialError, ProbeAnswer, TlsFiles, connect_pinned};
@@ -93,6 +94,11 @@ pub async fn run(
             }
         })
         .await?;
+    if let Some(folder) = bundle::missing(&node).await {
+        journal
+            .wait_until("bundle", &node, |node| bundle::came(node, &folder))
+            .await?;
+    }
     // Founded without etcd, the cluster has a control plane that something else runs.
     if node.state().runs_etcd() {
         wait_for_control_plane(&journal, &node).await?;
@@ -244,7 +250,8 @@ async fn enter(
         let rehearsed = admit(&mut client, &ask, true).await?;
         let spec = ClusterSpec::parse(&rehearsed.spec_yaml)
             .map_err(|problems| preflight::spec_refused(&problems, "the cluster's spec", DOING))?;
-        preflight::refuse_blocking_beside_agent_port(agent, &spec, DOING).await?;
+        preflight::refuse_blocking_beside_agent_port(agent, &spec, &rehearsed.bundle_arch, DOING)
+            .await?;
         admit(&mut client, &ask, false).await?
     };
     answer.close().await;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
+use crate::bundle;
 use crate::config::is_dns_label;
 use crate::issue;
 use crate::net;
@@ -120,6 +121,7 @@ impl EnrolService {
             return Ok(v1::AdmitResponse {
                 cluster_name: self.node.member.cluster_name.clone(),
                 spec_yaml: state.spec_yaml().unwrap_or_default().to_owned(),
+                bundle_arch: bundle::own_arch(&state).await,
                 ..Default::default()
             });
         }
@@ -178,6 +180,7 @@ impl EnrolService {
                 })
                 .collect(),
             spec_yaml: state.spec_yaml().unwrap_or_default().to_owned(),
+            bundle_arch: bundle::own_arch(&state).await,
         })
     }
 }
