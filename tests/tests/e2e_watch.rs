@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use khactl_lab::measure::now_us;
 use khactl_tests::failover::Fault;
-use khactl_tests::{Cluster, SOON, Watch, Writer, soak, until};
+use khactl_tests::{Cluster, LONG, SOON, Watch, Writer, soak, until};
 
 const HOSTS: usize = 3;
 /// Writes and events that must follow a fault, before it is mended and after.
@@ -99,11 +99,12 @@ fn trial(cluster: &Cluster, writer: &Writer, watches: &[Watch; 2], fault: Fault)
     line + " " + &ends + "\n"
 }
 
-/// Waits until the writer writes and both watches tell of it, from a moment on.
+/// Waits until the writer writes and both watches tell of it, from a moment on. A client that looks after its connection
+/// only now and then takes a minute to see that it leads nowhere.
 #[track_caller]
 fn going_on(cluster: &Cluster, writer: &Writer, watches: &[Watch; 2], from_us: u64) {
     writer.await_writes(EVENTS);
-    until("both watches tell what happens", SOON, || {
+    until("both watches tell what happens", LONG, || {
         watches
             .iter()
             .all(|watch| watch.events_since(from_us) >= EVENTS)

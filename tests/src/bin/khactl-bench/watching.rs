@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use khactl_lab::measure::now_us;
 use khactl_tests::failover::Fault;
-use khactl_tests::{Cluster, SOON, Watch, Writer, until};
+use khactl_tests::{Cluster, LONG, Watch, Writer, until};
 
 use crate::figure::{Figure, Unit};
 
@@ -77,7 +77,7 @@ impl Silences {
 fn await_events(writer: &Writer, watches: &[Watch; 2]) {
     let from_us = now_us();
     writer.await_writes(EVENTS);
-    until("both watches tell what happens", SOON, || {
+    until("both watches tell what happens", LONG, || {
         watches
             .iter()
             .all(|watch| watch.events_since(from_us) >= EVENTS)
