@@ -174,6 +174,10 @@ fn a_killed_khavip_is_released_and_started_again(cluster: &Cluster) {
             }
         });
         assert_ne!(successor, holder);
+        // By a process that is named khavip too.
+        until("what it held is given up", SOON, || {
+            (releases(cluster, &holder) > released).then_some(())
+        });
         until("another khavip runs", SOON, || {
             let pids = cluster.component_pids(&holder);
             let pids = pids.get("khavip")?;
