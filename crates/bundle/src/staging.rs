@@ -225,6 +225,8 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), BundleError> {
         .recursive(true)
         .mode(0o755)
         .create(path)
+        // The mode of a new folder is less the umask, which keeps everything of an agent to itself.
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
         .map_err(BundleError::file("make", path))
 }
 

@@ -267,3 +267,20 @@ fn what_a_killed_import_left_does_not_disturb_the_next_one() {
     let imported = store(dir.path()).import(&made.path, None, None).unwrap();
     assert_eq!(left(dir.path()), [imported.path]);
 }
+
+#[test]
+fn what_an_agent_takes_in_with_a_narrow_umask_can_be_run_by_the_components_users() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = bundle(dir.path());
+    // As khad's unit has it.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let imported = store(dir.path()).import(&made.path, None, None).unwrap();
+    for path in [
+        dir.path().join("store"),
+        imported.path.join("etcd"),
+        imported.path,
+    ] {
+        let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, 0o755, "{}", path.display());
+    }
+}
