@@ -48,7 +48,7 @@ pub use spec::SpecText;
 pub use trace::Trace;
 pub use view::COMPONENTS;
 pub use wait::until;
-pub use watch::{Silence, Watch};
+pub use watch::{CHECKED, Silence, Watch};
 pub use writer::Writer;
 
 use std::time::Duration;

@@ -20,6 +20,11 @@ use crate::cluster::Cluster;
 use crate::kube::KUBECONFIG;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// What khactl sets for controllers: a connection that is silent for 5 s is asked, and given up 5 s later.
+pub const CHECKED: [(&str, &str); 2] = [
+    ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
+    ("HTTP2_PING_TIMEOUT_SECONDS", "5"),
+];
 /// Between two tries of a client that is refused, as client-go's first wait.
 const BACK_OFF: Duration = Duration::from_millis(800);
 

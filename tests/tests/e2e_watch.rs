@@ -9,17 +9,11 @@ use std::time::Duration;
 
 use khactl_lab::measure::now_us;
 use khactl_tests::failover::Fault;
-use khactl_tests::{Cluster, LONG, SOON, Watch, Writer, soak, until};
+use khactl_tests::{CHECKED, Cluster, LONG, SOON, Watch, Writer, soak, until};
 
 const HOSTS: usize = 3;
 /// Writes and events that must follow a fault, before it is mended and after.
 const EVENTS: usize = 20;
-
-/// What khactl sets for controllers: a connection that is silent for 5 s is asked, and given up 5 s later.
-const CHECKED: [(&str, &str); 2] = [
-    ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
-    ("HTTP2_PING_TIMEOUT_SECONDS", "5"),
-];
 
 const FAULTS: [Fault; 8] = [
     Fault::KhadKilled,

@@ -172,6 +172,7 @@ impl Peer for PeerService {
         let stream = logs::read(&self.node.config, &request.into_inner()).await?;
         Ok(Response::new(stream))
     }
+
     async fn vip_view(
         &self,
         request: Request<v1::VipViewRequest>,

@@ -4,18 +4,13 @@ use std::collections::BTreeMap;
 
 use khactl_lab::measure::now_us;
 use khactl_tests::failover::Fault;
-use khactl_tests::{Cluster, LONG, Watch, Writer, until};
+use khactl_tests::{CHECKED, Cluster, LONG, Watch, Writer, until};
 
 use crate::figure::{Figure, Unit};
 
 const HOSTS: usize = 3;
 /// Events that must follow a fault, before it is mended and after.
 const EVENTS: usize = 20;
-/// What khactl sets for controllers.
-const CHECKED: [(&str, &str); 2] = [
-    ("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "5"),
-    ("HTTP2_PING_TIMEOUT_SECONDS", "5"),
-];
 const FAULTS: [Fault; 6] = [
     Fault::KhavipKilled,
     Fault::Transferred,
