@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::backend::{Backend, BackendStatus};
 use crate::config::{BalancerConfig, Limits, Method};
 use crate::connection::Client;
+use crate::parting::{Gone, Parting, Partings};
 use crate::pick::{Candidate, Picker};
 use crate::proxy;
 use crate::room::{Room, bearable, room};
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     any_healthy: watch::Sender<bool>,
     current: Mutex<Current>,
     problems: Mutex<BTreeMap<String, String>>,
+    pub(crate) partings: Partings,
     /// Per listening address, the count of times that its connections were ended.
     listener_cuts: Mutex<BTreeMap<IpAddr, watch::Sender<u64>>>,
 }
@@ -84,6 +86,7 @@ impl Balancer {
             any_healthy: watch::Sender::new(false),
             current: Mutex::default(),
             problems: Mutex::default(),
+            partings: Partings::default(),
             listener_cuts: Mutex::default(),
         });
         let task = BalancerTask::new(shared.clone());
@@ -105,12 +108,17 @@ impl Balancer {
         self.shared.any_healthy.subscribe()
     }
 
-    /// Resets the connections that clients made to this local address: for when it leaves the
-    /// host, and nothing could be sent on them any more.
+    /// Resets the connections that clients made to this local address: for when it has left the host, and nothing can
+    /// be sent on them any more.
     pub fn reset_clients_of(&self, local: IpAddr) {
-        if let Some(cuts) = self.shared.listener_cuts().get(&local) {
-            cuts.send_modify(|count| *count += 1);
-        }
+        self.shared.cut_clients_of(local);
+    }
+
+    /// For when addresses are about to leave the host: serves nobody at them while what is given back lives. Their
+    /// listeners close, so that a client that comes is refused, and the clients they have are reset. `gone` is called by
+    /// the balancer's thread when the last of these is closed, and dropped uncalled if the balancer ends before.
+    pub fn part(&self, addresses: Vec<IpAddr>, gone: impl FnOnce() + Send + 'static) -> Parting {
+        Parting::begin(self.shared.clone(), addresses, Gone::new(gone))
     }
 
     /// Stops listening, lets open connections end for as long as `grace`, then resets the rest.
@@ -256,6 +264,14 @@ impl Shared {
             .entry(listener.ip())
             .or_insert_with(|| watch::Sender::new(0))
             .subscribe()
+    }
+
+    /// Resets the connections that clients made to this local address. What is given back is watched until the last
+    /// of them is closed; nothing: nobody ever came by it.
+    pub(crate) fn cut_clients_of(&self, local: IpAddr) -> Option<watch::Sender<u64>> {
+        let cuts = self.listener_cuts().get(&local).cloned()?;
+        cuts.send_modify(|count| *count += 1);
+        Some(cuts)
     }
 
     /// Resets every connection there is.

@@ -45,6 +45,9 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     /// The listener that it came by, as configured.
     pub(crate) listener: SocketAddr,
+    /// Changes when those who came by that address are to go. The last field, dropped after the stream: when nobody
+    /// watches any more, every stream is closed.
+    pub(crate) cut: watch::Receiver<u64>,
 }
 
 /// How the opening of a connection ended.
@@ -63,8 +66,7 @@ enum Opened {
 }
 
 /// Serves one client until either side is done.
-pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
-    let mut listener_cut = shared.watch_listener(client.listener);
+pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
     let mut silence = Some(shared.await_first_word());
     let mut said = Said::default();
     let mut left: Vec<SocketAddr> = Vec::new();
@@ -72,8 +74,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
         let order = shared.order(&client, &left);
         // In boxes of their own: a connection that lies idle for hours keeps no room for how it began.
         let link = tokio::select! {
+            biased;
+            _ = client.cut.changed() => None,
             link = Box::pin(dial(&order)) => link,
-            _ = listener_cut.changed() => None,
         };
         let Some(mut link) = link else {
             reset(&client.stream);
@@ -89,13 +92,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: Client) {
             silence: &mut silence,
         };
         let opened = if told {
-            Box::pin(opening.run(&mut listener_cut)).await
+            Box::pin(opening.run(&mut client.cut)).await
         } else {
             Opened::Lost
         };
         match opened {
             Opened::Passing => {
-                pass(client.stream, link, said, listener_cut).await;
+                pass(client, link, said).await;
                 return;
             }
             Opened::Cut | Opened::Silent => {
@@ -238,12 +241,7 @@ async fn hear(client: &TcpStream, said: &mut Said) -> io::Result<usize> {
 }
 
 /// From the backend's first byte to the end.
-async fn pass(
-    mut client: TcpStream,
-    mut link: Link,
-    mut said: Said,
-    mut listener_cut: watch::Receiver<u64>,
-) {
+async fn pass(mut client: Client, mut link: Link, mut said: Said) {
     let counters = &link.open.backend().counters;
     counters
         .bytes_to_backend
@@ -251,14 +249,14 @@ async fn pass(
     let rest = said.bytes.split_off(said.passed);
     drop(said);
     let in_order = tokio::select! {
-        ended = relay(&mut client, &mut link.stream, rest, counters) => ended.is_ok(),
+        ended = relay(&mut client.stream, &mut link.stream, rest, counters) => ended.is_ok(),
         _ = link.cut.changed() => false,
-        _ = listener_cut.changed() => false,
+        _ = client.cut.changed() => false,
     };
     // What breaks on one side breaks on the other: half an answer must not pass for a whole one. And a connection
     // to a backend that this side ends in order keeps its port for a minute, of which there are 28,000.
     if !in_order {
-        reset(&client);
+        reset(&client.stream);
         reset(&link.stream);
     }
 }

@@ -2,7 +2,7 @@
 //! it is drained.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +35,10 @@ struct Running {
     listeners: BTreeMap<SocketAddr, JoinSet<()>>,
     checks: JoinSet<()>,
     connections: JoinSet<()>,
+    /// Addresses that nobody is served at for a while.
+    parted: Vec<IpAddr>,
+    /// Each waits until the clients of such addresses are gone.
+    farewells: JoinSet<()>,
     /// What the checks were started with, so that they are restarted only for a change.
     checked: Option<(HealthConfig, bool, Vec<SocketAddr>)>,
 }
@@ -48,14 +52,19 @@ impl BalancerTask {
     pub async fn run(self) {
         let mut config = self.shared.config.subscribe();
         let mut stop = self.shared.stop.subscribe();
+        let mut parted = self.shared.partings.watch();
         let (accepted_tx, mut accepted) = mpsc::channel::<Client>(64);
         let mut running = Running {
             listeners: BTreeMap::new(),
             checks: JoinSet::new(),
             connections: JoinSet::new(),
+            parted: Vec::new(),
+            farewells: JoinSet::new(),
             checked: None,
         };
         config.mark_changed();
+        // One may have begun before this.
+        parted.mark_changed();
         let grace = loop {
             let stopped = *stop.borrow_and_update();
             if let Some(grace) = stopped {
@@ -63,6 +72,12 @@ impl BalancerTask {
             }
             tokio::select! {
                 _ = stop.changed() => {}
+                _ = parted.changed() => {
+                    running.parted.clone_from(&parted.borrow_and_update());
+                    self.part(&mut running).await;
+                    let wanted = config.borrow().clone();
+                    self.listen(&wanted, &mut running, &accepted_tx);
+                }
                 _ = config.changed() => {
                     let wanted = config.borrow_and_update().clone();
                     self.reconcile(&wanted, &mut running, &accepted_tx);
@@ -117,7 +132,43 @@ impl BalancerTask {
         self.shared.connections.store(open, Ordering::Relaxed);
     }
 
-    fn reconcile(
+    /// Closes what leads to the parted addresses and everybody who came by it.
+    async fn part(&self, running: &mut Running) {
+        let Running {
+            listeners,
+            parted,
+            farewells,
+            ..
+        } = running;
+        let leaving: Vec<SocketAddr> = listeners
+            .keys()
+            .filter(|listener| parted.contains(&listener.ip()))
+            .copied()
+            .collect();
+        for listener in leaving {
+            if let Some(mut owner) = listeners.remove(&listener) {
+                // Closed when this returns; the kernel has then refused those whom nobody had accepted yet.
+                owner.shutdown().await;
+            }
+        }
+        let cuts: Vec<_> = parted
+            .iter()
+            .filter_map(|address| self.shared.cut_clients_of(*address))
+            .collect();
+        let waiting = self.shared.partings.take_waiting();
+        while farewells.try_join_next().is_some() {}
+        farewells.spawn(async move {
+            for cut in cuts {
+                cut.closed().await;
+            }
+            for gone in waiting {
+                gone.tell();
+            }
+        });
+    }
+
+    /// Opens the listeners that are wanted and closes the others.
+    fn listen(
         &self,
         wanted: &BalancerConfig,
         running: &mut Running,
@@ -132,12 +183,24 @@ impl BalancerTask {
             stays
         });
         for &address in &wanted.listeners {
+            if running.parted.contains(&address.ip()) {
+                continue;
+            }
             running.listeners.entry(address).or_insert_with(|| {
                 let mut owner = JoinSet::new();
                 owner.spawn(accept(self.shared.clone(), address, accepted.clone()));
                 owner
             });
         }
+    }
+
+    fn reconcile(
+        &self,
+        wanted: &BalancerConfig,
+        running: &mut Running,
+        accepted: &mpsc::Sender<Client>,
+    ) {
+        self.listen(wanted, running, accepted);
         self.reconcile_backends(wanted);
         let addresses = wanted.backends.iter().map(|b| b.address).collect();
         let checked = Some((wanted.health.clone(), wanted.proxy_protocol, addresses));
@@ -229,6 +292,7 @@ async fn accept(shared: Arc<Shared>, address: SocketAddr, accepted: mpsc::Sender
                     stream,
                     address: peer,
                     listener: address,
+                    cut: shared.watch_listener(address),
                 };
                 if accepted.send(client).await.is_err() {
                     return;

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::server::{PATIENCE, Server, config, connect, free_port, run, until, until_healthy, who};
+use crate::server::{
+    PATIENCE, Server, config, connect, connect_to, free_port, run, until, until_healthy, who,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -232,6 +234,54 @@ async fn clients_of_an_address_that_leaves_are_reset_and_those_of_another_stay()
             .expect("ends")
             .is_err()
     );
+    assert_eq!(who(&mut stays).await.expect("goes on"), "a");
+}
+
+#[tokio::test]
+async fn an_address_that_is_parted_from_has_no_clients_until_it_is_served_again() {
+    let a = Server::start("a", None).await;
+    let port = free_port().await;
+    let mut settings = config(port, vec![a.config("a")]);
+    settings
+        .listeners
+        .push(SocketAddr::from(([127, 0, 0, 2], port)));
+    let (balancer, _owner) = run(settings.clone());
+    until_healthy(&balancer, 1).await;
+    let mut stays = connect(port).await;
+    assert_eq!(who(&mut stays).await.expect("name"), "a");
+    let mut answered = connect_to([127, 0, 0, 2], port).await;
+    assert_eq!(who(&mut answered).await.expect("name"), "a");
+    let mut silent = connect_to([127, 0, 0, 2], port).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let parting = balancer.part(vec![[127, 0, 0, 2].into()], move || {
+        tell.send(()).expect("somebody listens");
+    });
+    timeout(PATIENCE, told)
+        .await
+        .expect("in time")
+        .expect("told");
+    for client in [&mut answered, &mut silent] {
+        let mut byte = [0];
+        let ended = timeout(PATIENCE, client.read(&mut byte))
+            .await
+            .expect("ends");
+        assert_eq!(
+            ended.expect_err("a reset, not an end of file").kind(),
+            std::io::ErrorKind::ConnectionReset
+        );
+    }
+    // Nor does a change of something else bring them back.
+    settings.health.period = Duration::from_millis(70);
+    balancer.apply(settings);
+    assert_eq!(who(&mut stays).await.expect("goes on"), "a");
+    let refused = tokio::net::TcpStream::connect(("127.0.0.2", port)).await;
+    assert_eq!(
+        refused.expect_err("nobody listens").kind(),
+        std::io::ErrorKind::ConnectionRefused
+    );
+    drop(parting);
+    let mut comes = connect_to([127, 0, 0, 2], port).await;
+    assert_eq!(who(&mut comes).await.expect("name"), "a");
     assert_eq!(who(&mut stays).await.expect("goes on"), "a");
 }
 

@@ -166,9 +166,14 @@ pub(crate) async fn until_healthy(balancer: &Balancer, count: usize) {
 
 /// Connects once something listens there.
 pub(crate) async fn connect(port: u16) -> TcpStream {
+    connect_to([127, 0, 0, 1], port).await
+}
+
+/// The same by another address.
+pub(crate) async fn connect_to(address: [u8; 4], port: u16) -> TcpStream {
     timeout(PATIENCE, async {
         loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
+            if let Ok(stream) = TcpStream::connect(SocketAddr::from((address, port))).await {
                 return stream;
             }
             sleep(Duration::from_millis(5)).await;
