@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use khactl_balancer::{Balancer, BalancerStatus};
+use khactl_balancer::{Balancer, BalancerStatus, Parting};
 use khactl_proto::v1;
 use khactl_sys::clock::boottime;
 use prost::Message;
@@ -154,24 +154,24 @@ impl Control {
     /// Gives the VIP up in favour of `successor`; true if this host held it. For `rest` this host does not try to take
     /// it again.
     pub async fn hand_over(&self, successor: Option<u64>, rest: Duration) -> bool {
-        let held = {
+        // Until this returns nobody is served at the VIP here.
+        let parting = {
             let mut state = self.state.lock().await;
             state.rests_until = boottime() + rest.min(REST_MAX);
             self.judge_fitness(&mut state);
-            match &state.instance {
-                Some(instance) if instance.status().holding => {
-                    self.reset_clients(instance);
-                    instance.hand_over(successor);
-                    true
-                }
-                _ => false,
-            }
+            let instance = state.instance.as_ref();
+            instance.filter(|i| i.status().holding).map(|instance| {
+                let parting = self.part(instance);
+                instance.hand_over(successor);
+                parting
+            })
         };
         let gone = async {
             while self.holds().await {
                 sleep(Duration::from_millis(2)).await;
             }
         };
+        let held = parting.is_some();
         if held && tokio::time::timeout(HAND_OVER, gone).await.is_err() {
             tracing::warn!("the VIP is still here after it was handed over");
         }
@@ -361,7 +361,7 @@ impl Control {
     }
 
     fn start(&self, purpose: Purpose, problems: &mut Vec<String>) -> Result<Instance, VipError> {
-        let addresses: Vec<IpAddr> = purpose.targets.iter().map(|t| t.address).collect();
+        let addresses = purpose.addresses();
         if !addresses.is_empty() {
             self.leftover.remember(&addresses)?;
         }
@@ -379,20 +379,27 @@ impl Control {
         Instance::start(purpose, &self.run_dir, self.boot_id)
     }
 
-    /// Resets clients first: after the hand-over nothing could be sent to them from the VIP.
+    /// Hands over what it holds and ends its threads.
     async fn end(&self, instance: Instance) {
-        if instance.is_address_wanted() {
-            self.reset_clients(&instance);
-        }
+        let _parting = instance.is_address_wanted().then(|| self.part(&instance));
         let ended = tokio::task::spawn_blocking(|| instance.shutdown()).await;
         if let Err(error) = ended {
             tracing::error!(%error, "ending the lease failed");
         }
     }
 
+    /// Lets clients go before the VIP does: after the hand-over nothing could be sent to them from it. The lease waits a
+    /// moment for that, and until the hand-over is done nobody new is served at the VIP.
+    fn part(&self, instance: &Instance) -> Parting {
+        let farewell = instance.farewell();
+        self.balancer
+            .part(instance.purpose.addresses(), move || drop(farewell))
+    }
+
+    /// Lets go of clients to whom nothing can be sent any more.
     fn reset_clients(&self, instance: &Instance) {
-        for target in &instance.purpose.targets {
-            self.balancer.reset_clients_of(target.address);
+        for address in instance.purpose.addresses() {
+            self.balancer.reset_clients_of(address);
         }
     }
 

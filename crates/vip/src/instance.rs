@@ -2,7 +2,7 @@
 //! lease thread's port is prepared for one set of addresses, and are replaced together.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::{VipError, chain};
 use crate::feed::WantedLease;
 use crate::fence::{FencedProcess, ProcessId};
 use crate::gate::GateWatch;
-use crate::lease::{self, Judge, LeaseConfig, LeaseHandle, LeaseStatus};
+use crate::lease::{self, Farewell, Judge, LeaseConfig, LeaseHandle, LeaseStatus};
 
 /// How long a hand-over may take before the thread is ended without one. A release is one
 /// datagram; this leaves room for a thread without real-time priority on a busy machine.
@@ -27,6 +27,13 @@ pub(crate) struct Purpose {
     pub(crate) host_id: u64,
     pub(crate) bind: SocketAddr,
     pub(crate) targets: Vec<Target>,
+}
+
+impl Purpose {
+    /// The VIP, one of each family at the most.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.targets.iter().map(|target| target.address).collect()
+    }
 }
 
 /// The running lease.
@@ -59,7 +66,7 @@ impl Instance {
                 .iter()
                 .map(|target| (target.index, target.interface.clone()))
                 .collect(),
-            purpose.targets.iter().map(|t| t.address).collect(),
+            purpose.addresses(),
         );
         let port = Port::new(&purpose.targets, hold.clone(), gate).map_err(netlink)?;
         let config = LeaseConfig {
@@ -147,6 +154,11 @@ impl Instance {
 
     pub(crate) fn is_fit(&self) -> bool {
         self.fit
+    }
+
+    /// To be taken before a hand-over or [`Self::shutdown`], which waits a moment for its end.
+    pub(crate) fn farewell(&self) -> Farewell {
+        self.lease.farewell()
     }
 
     pub(crate) fn hand_over(&self, successor: Option<u64>) {

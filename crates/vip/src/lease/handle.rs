@@ -33,6 +33,14 @@ pub struct Announcer {
     host: u64,
 }
 
+/// Somebody lets this host's clients go: a hand-over that is wished for waits until this is dropped, but no longer than a
+/// few milliseconds.
+#[must_use = "a hand-over waits for its drop"]
+pub struct Farewell {
+    commands: Arc<Commands>,
+    number: u64,
+}
+
 /// Starts the lease thread: locks the record, binds the socket, closes the gate and removes a leftover address.
 ///
 /// Fails with [`io::ErrorKind::WouldBlock`] if another process of this host has the record (P10), or with the error of
@@ -99,6 +107,14 @@ impl LeaseHandle {
         self.commands.wish(|wishes| wishes.fenced = Some(processes));
     }
 
+    /// To be taken before a hand-over or [`Self::shutdown`], and dropped when the clients have been told.
+    pub fn farewell(&self) -> Farewell {
+        Farewell {
+            number: self.commands.begin_farewell(),
+            commands: self.commands.clone(),
+        }
+    }
+
     /// Gives the lease away (P9) if this host holds it: to `successor`, or to whoever is first.
     pub fn hand_over(&self, successor: Option<u64>) {
         self.commands
@@ -131,6 +147,12 @@ impl LeaseHandle {
             let _panicked = thread.join();
         }
         ended
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.commands.end_farewell(self.number);
     }
 }
 

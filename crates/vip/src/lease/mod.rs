@@ -19,6 +19,7 @@ mod feed;
 mod handle;
 mod judge;
 mod observation;
+mod parting;
 mod record_file;
 mod release;
 mod status;
@@ -30,7 +31,7 @@ mod unclosed;
 mod tests;
 
 pub use feed::{Feed, Member};
-pub use handle::{Announcer, LeaseHandle, spawn};
+pub use handle::{Announcer, Farewell, LeaseHandle, spawn};
 pub use judge::Judge;
 pub use observation::{PeerSummary, Summary};
 pub use record_file::RecordFile;

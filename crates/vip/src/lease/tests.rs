@@ -318,6 +318,23 @@ fn a_hand_over_goes_to_the_named_successor() {
 }
 
 #[test]
+fn a_hand_over_takes_place_when_the_clients_are_gone_or_when_that_takes_too_long() {
+    let cluster = Cluster::start(3);
+    let first = cluster.await_holder(None);
+    let second = first % 3 + 1;
+    let endless = cluster.handle(first).farewell();
+    cluster.handle(first).hand_over(Some(second.into()));
+    assert_eq!(cluster.await_holder(Some(first)), second);
+    let farewell = cluster.handle(second).farewell();
+    cluster.handle(second).hand_over(Some(first.into()));
+    drop(farewell);
+    assert_eq!(cluster.await_holder(Some(second)), first);
+    drop(endless);
+    assert_eq!(cluster.holder(), Some(first), "a late word ends nothing");
+    cluster.assert_never_two();
+}
+
+#[test]
 fn an_unfit_host_never_tries_but_stays_the_holder() {
     let cluster = Cluster::start(3);
     let first = cluster.await_holder(None);

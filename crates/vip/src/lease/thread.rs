@@ -16,10 +16,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::burst::Burst;
 use super::clock::{Watch, boottime_ns};
-use super::command::{Commands, HandOver};
+use super::command::Commands;
 use super::feed::Prepared;
 use super::judge::judge;
 use super::observation::Observation;
+use super::parting::{Leaving, Parting};
 use super::record_file::RecordFile;
 use super::status::{Board, Counters, Snapshot};
 use super::timer::Timer;
@@ -65,6 +66,7 @@ struct Worker {
     burst: Burst,
     open_until: u64,
     unclosed: Unclosed,
+    parting: Parting,
     fence: Fence,
     fenced: Box<[FencedProcess]>,
 }
@@ -100,6 +102,7 @@ pub(super) fn live(parts: Parts) {
         burst: Burst::default(),
         open_until: 0,
         unclosed: Unclosed::inherited(boottime_ns()),
+        parting: Parting::default(),
         fence: Fence::new(config.host_id, incarnation),
         fenced: Box::default(),
     };
@@ -155,7 +158,7 @@ impl Worker {
             snapshot.summary = self.observation.summary(now);
             snapshot.fencing = self.fence.view();
             let published = board.publish(&snapshot);
-            let wake = lease.wake().min(self.burst.next());
+            let wake = lease.wake().min(self.burst.next()).min(self.parting.next());
             let mut wake = wake.min(self.unclosed.next()).min(self.fence.wake());
             if !published {
                 wake = wake.min(now + PUBLISH_AGAIN);
@@ -194,6 +197,7 @@ impl Worker {
                 )?;
             }
             let wishes = commands.take();
+            let leaving = wishes.leaving();
             if let Some(feed) = wishes.feed {
                 let Prepared {
                     configuration,
@@ -231,38 +235,38 @@ impl Worker {
                     &mut effects,
                 )?;
             }
-            if let Some(HandOver { successor }) = wishes.hand_over {
-                self.step(
-                    &mut lease,
-                    Input::HandOver { successor },
-                    None,
-                    &mut effects,
-                )?;
+            let now = boottime_ns();
+            if let Some(leaving) = leaving {
+                self.parting.wish(leaving, now);
             }
-            if wishes.end {
-                self.step(
-                    &mut lease,
-                    Input::Fit {
-                        fit: false,
-                        handicap: 0,
-                    },
-                    None,
-                    &mut effects,
-                )?;
-                self.step(
-                    &mut lease,
-                    Input::HandOver { successor: None },
-                    None,
-                    &mut effects,
-                )?;
-                snapshot.view = lease.view(boottime_ns());
-                board.publish(&snapshot);
-                return Ok(());
+            let holding = lease.view(now).holding;
+            if let Some(leaving) = self.parting.due(holding, commands.in_farewell(), now) {
+                self.leave(&mut lease, leaving, &mut effects)?;
+                if leaving.end {
+                    snapshot.view = lease.view(boottime_ns());
+                    board.publish(&snapshot);
+                    return Ok(());
+                }
             }
             self.announce_again();
             self.close_again();
             self.ask_for_fence();
         }
+    }
+
+    /// P9. Who ends does not try to take it again in between.
+    fn leave(
+        &mut self,
+        lease: &mut Lease,
+        leaving: Leaving,
+        effects: &mut Effects,
+    ) -> Result<(), Fatal> {
+        if leaving.end {
+            let (fit, handicap) = (false, 0);
+            self.step(lease, Input::Fit { fit, handicap }, None, effects)?;
+        }
+        let successor = leaving.successor;
+        self.step(lease, Input::HandOver { successor }, None, effects)
     }
 
     /// Kills what must not go on without a majority.

@@ -4,9 +4,9 @@ use crate::network::{Network, feed_for, until};
 use prost::Message;
 use rustix::process::Signal;
 
-const ALL: [u64; 3] = [1, 2, 3];
+pub(crate) const ALL: [u64; 3] = [1, 2, 3];
 
-fn three(name: &'static str) -> Network {
+pub(crate) fn three(name: &'static str) -> Network {
     let mut network = Network::new(name, 3);
     for id in ALL {
         let feed = feed_for(id, &ALL);
@@ -19,7 +19,7 @@ fn three(name: &'static str) -> Network {
 }
 
 /// The one host that holds the VIP and has its address; checks that no other has it.
-fn holder(network: &Network) -> u64 {
+pub(crate) fn holder(network: &Network) -> u64 {
     let mut holder = 0;
     until("exactly one holder", || {
         let with_address = network.with_address();

@@ -4,6 +4,7 @@ mod address;
 mod conflict;
 mod ear;
 mod failover;
+mod farewell;
 mod fence;
 mod flood;
 mod links;

@@ -134,6 +134,11 @@ impl Network {
 
     /// The name that a backend behind the VIP tells a fresh connection of the client.
     pub(crate) fn ask_vip(&self) -> Option<String> {
+        self.connect_to_vip().map(|(_, name)| name)
+    }
+
+    /// A connection of the client through the VIP that was answered once, and the name that it was told.
+    pub(crate) fn connect_to_vip(&self) -> Option<(TcpStream, String)> {
         self.client(|| {
             let address: SocketAddr = format!("{VIP}:{API_PORT}").parse().expect("address");
             let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
@@ -141,7 +146,7 @@ impl Network {
             stream.write_all(b"who\n").ok()?;
             let mut name = [0; 16];
             let read = stream.read(&mut name).ok().filter(|read| *read > 0)?;
-            Some(String::from_utf8_lossy(&name[..read]).into_owned())
+            Some((stream, String::from_utf8_lossy(&name[..read]).into_owned()))
         })
     }
 
