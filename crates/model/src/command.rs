@@ -74,7 +74,14 @@ pub enum Command {
         /// Why it takes the last change of arguments back; empty: it does not.
         why: String,
     },
-    /// A host's turn with other arguments begins, or ends.
+    /// It is a host's turn to take other arguments: no balancer sends its apiserver anything new until that is over.
+    DrainHost {
+        /// The host's id.
+        host_id: u64,
+        /// The revision of the spec that has them.
+        revision: u64,
+    },
+    /// A host takes other arguments, or its turn with them ends.
     StepArguments {
         /// The host's id.
         host_id: u64,

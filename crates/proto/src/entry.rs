@@ -132,6 +132,9 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
             spec_yaml: yaml,
             why,
         }),
+        Command::DrainHost { host_id, revision } => {
+            Wire::DrainHost(v1::DrainHost { host_id, revision })
+        }
         Command::StepArguments {
             host_id,
             revision,
@@ -245,6 +248,10 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
             yaml: c.spec_yaml,
             why: c.why,
         },
+        Wire::DrainHost(d) => Command::DrainHost {
+            host_id: d.host_id,
+            revision: d.revision,
+        },
         Wire::StepArguments(s) => Command::StepArguments {
             host_id: s.host_id,
             revision: s.revision,
@@ -330,6 +337,10 @@ mod tests {
                 based_on: 2,
                 yaml: "a: b".into(),
                 why: "it ended".into(),
+            },
+            Command::DrainHost {
+                host_id: 2,
+                revision: 3,
             },
             Command::StepArguments {
                 host_id: 2,

@@ -136,6 +136,8 @@ fn membership() -> impl Strategy<Value = Command> {
         }),
         numbers().prop_map(|operation| Command::AbortRemoval { operation }),
         numbers().prop_map(|host_id| Command::FinishRemoval { host_id }),
+        (numbers(), numbers())
+            .prop_map(|(host_id, revision)| Command::DrainHost { host_id, revision }),
     ]
 }
 

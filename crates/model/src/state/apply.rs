@@ -98,6 +98,7 @@ impl ClusterState {
                 yaml,
                 why,
             } => self.change_arguments(entry, *based_on, yaml, why),
+            Command::DrainHost { host_id, revision } => self.drain_host(*host_id, *revision),
             Command::StepArguments {
                 host_id,
                 revision,
@@ -510,6 +511,9 @@ fn audit_text(command: &Command) -> Option<String> {
             format!("change the spec of revision {based_on}, arguments too")
         }
         Command::ChangeArguments { why, .. } => format!("take the arguments back: {why}"),
+        Command::DrainHost { host_id, revision } => {
+            format!("host id {host_id} is drained for the arguments of revision {revision}")
+        }
         Command::StepArguments {
             host_id,
             revision,

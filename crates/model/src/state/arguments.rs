@@ -1,9 +1,9 @@
 //! Which revision's arguments each host's components run with: another one goes through the cluster host by host.
 //!
 //! ```text
-//!  hosts of the last one ──take (one host at a time)──▶ in turn ──keep──▶ hosts of the newest ──all──▶ none recorded
-//!                                                          │
-//!                                                          └── a newer revision is there: take that
+//!  hosts of the last one ──drain (one host at a time)──▶ in turn ──keep──▶ hosts of the newest ──all──▶ none recorded
+//!                                                        │     ▲
+//!                                                        └─take┘ and again, if a newer revision is there
 //! ```
 //!
 //! Who is next, and whether it may keep them, is decided by the leader; that no two hosts are in turn is made true
@@ -31,7 +31,8 @@ pub struct Arguments {
 pub struct HostArguments {
     /// The revision of the spec whose arguments they are.
     pub revision: u64,
-    /// It is this host's turn to show that they do, and it ran with those of that revision before.
+    /// It is this host's turn: it ran with those of that revision before, and may still. Meanwhile its apiserver, which
+    /// is restarted by it, gets nothing new.
     pub before: Option<u64>,
 }
 
@@ -84,35 +85,19 @@ impl ClusterState {
         Ok(revision)
     }
 
+    pub(super) fn drain_host(&mut self, host_id: u64, revision: u64) -> Result<u64, Refused> {
+        let host = self.in_turn_with(host_id, revision)?;
+        host.before = host.before.or(Some(host.revision));
+        Ok(host_id)
+    }
+
     pub(super) fn step_arguments(
         &mut self,
         host_id: u64,
         revision: u64,
         keep: bool,
     ) -> Result<u64, Refused> {
-        let known = &self.hosts;
-        self.arguments
-            .hosts
-            .retain(|id, _| known.values().any(|host| host.id == *id));
-        let newest = self.arguments.revision;
-        let other = self.arguments.in_turn().filter(|id| *id != host_id);
-        let refused =
-            |wrong: String| Refused::new("KHA2330", wrong, "nothing to do: the leader plans anew");
-        let Some(host) = self.arguments.hosts.get_mut(&host_id) else {
-            return Err(refused(format!(
-                "host id {host_id} has no other arguments to take"
-            )));
-        };
-        if revision != newest {
-            return Err(refused(format!(
-                "the arguments of revision {revision} are not the newest, those of {newest} are"
-            )));
-        }
-        if let Some(other) = other {
-            return Err(refused(format!(
-                "it is the turn of host id {other} to take other arguments"
-            )));
-        }
+        let host = self.in_turn_with(host_id, revision)?;
         if keep {
             if host.before.is_none() || host.revision != revision {
                 return Err(refused(format!(
@@ -128,12 +113,42 @@ impl ClusterState {
             .arguments
             .hosts
             .values()
-            .all(|host| host.revision == newest && host.before.is_none());
+            .all(|host| host.revision == revision && host.before.is_none());
         if all {
             self.arguments.hosts.clear();
         }
         Ok(host_id)
     }
+
+    /// A host's place, if it may be its turn with that revision.
+    fn in_turn_with(&mut self, host_id: u64, revision: u64) -> Result<&mut HostArguments, Refused> {
+        let known = &self.hosts;
+        self.arguments
+            .hosts
+            .retain(|id, _| known.values().any(|host| host.id == *id));
+        let newest = self.arguments.revision;
+        let other = self.arguments.in_turn().filter(|id| *id != host_id);
+        let Some(host) = self.arguments.hosts.get_mut(&host_id) else {
+            return Err(refused(format!(
+                "host id {host_id} has no other arguments to take"
+            )));
+        };
+        if revision != newest {
+            return Err(refused(format!(
+                "the arguments of revision {revision} are not the newest, those of {newest} are"
+            )));
+        }
+        if let Some(other) = other {
+            return Err(refused(format!(
+                "it is the turn of host id {other} to take other arguments"
+            )));
+        }
+        Ok(host)
+    }
+}
+
+fn refused(wrong: String) -> Refused {
+    Refused::new("KHA2330", wrong, "nothing to do: the leader plans anew")
 }
 
 #[cfg(test)]
@@ -189,6 +204,10 @@ mod tests {
         }
     }
 
+    fn drain(host_id: u64, revision: u64) -> Command {
+        Command::DrainHost { host_id, revision }
+    }
+
     fn seen(state: &ClusterState) -> [Option<u64>; 3] {
         [1, 2, 3].map(|id| state.arguments_of(id))
     }
@@ -213,6 +232,31 @@ mod tests {
         }
         assert_eq!(seen(&state), [None; 3]);
         assert_eq!(state.arguments.revision, 2);
+    }
+
+    #[test]
+    fn a_host_is_drained_in_its_turn_and_takes_nothing_by_that() {
+        let mut state = three();
+        assert_eq!(apply(&mut state, drain(1, 0)), Err("KHA2330"));
+        apply(&mut state, change(1, "")).unwrap();
+        assert_eq!(apply(&mut state, drain(1, 1)), Err("KHA2330"));
+        apply(&mut state, drain(1, 2)).unwrap();
+        apply(&mut state, drain(1, 2)).unwrap();
+        assert_eq!(seen(&state), [Some(1); 3]);
+        assert_eq!(state.arguments.in_turn(), Some(1));
+        assert_eq!(apply(&mut state, drain(2, 2)), Err("KHA2330"));
+        assert_eq!(apply(&mut state, step(2, 2, false)), Err("KHA2330"));
+        assert_eq!(apply(&mut state, step(1, 2, true)), Err("KHA2330"));
+        apply(&mut state, step(1, 2, false)).unwrap();
+        assert_eq!(
+            state.arguments.hosts[&1],
+            HostArguments {
+                revision: 2,
+                before: Some(1)
+            }
+        );
+        apply(&mut state, step(1, 2, true)).unwrap();
+        assert_eq!(state.arguments.in_turn(), None);
     }
 
     #[test]
