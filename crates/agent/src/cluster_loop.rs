@@ -110,11 +110,13 @@ impl ClusterLoop {
         let now_ms = time::boot_ms();
         let reports = self.node.reports().aged(now_ms);
         let majority = fence_majority(&state, &reports);
-        let (fence_majority_since_ms, leader_since_ms) = {
+        let (fence_majority_since_ms, turn_since_ms, leader_since_ms) = {
             let mut memory = self.node.reports();
             memory.fenced(majority, (status.term, state.lease.epoch), now_ms);
+            memory.in_turn(state.arguments.in_turn(), now_ms);
             (
                 memory.fence_majority_since_ms(),
+                memory.turn_since_ms(),
                 memory.leading_since_ms().unwrap_or(now_ms),
             )
         };
@@ -127,6 +129,7 @@ impl ClusterLoop {
             leader_id: self.node.member.host_id,
             etcd_members: etcd_members.as_deref(),
             fence_majority_since_ms,
+            turn_since_ms,
             leader_since_ms,
             now_ms,
         });
@@ -372,6 +375,7 @@ pub fn judge(node: &Node, host_id: u64) -> Result<Verdict, Refused> {
             leader_id: node.member.host_id,
             etcd_members: etcd_members.as_deref(),
             fence_majority_since_ms: None,
+            turn_since_ms: None,
             leader_since_ms: now_ms,
             now_ms,
         },

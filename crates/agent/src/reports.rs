@@ -12,6 +12,8 @@ pub struct Reports {
     leading: Option<(u64, u64)>,
     /// Which leadership's and epoch's majority, and since when.
     fence_majority: Option<((u64, u64), u64)>,
+    /// Whose turn it is to take other arguments, and since when.
+    turn: Option<(u64, u64)>,
 }
 
 impl Reports {
@@ -39,6 +41,17 @@ impl Reports {
             (true, _) => Some(((term, epoch), now_ms)),
             (false, _) => None,
         };
+    }
+
+    /// Whose turn it is to take other arguments; remembers since when.
+    pub fn in_turn(&mut self, host_id: Option<u64>, now_ms: u64) {
+        let known = self.turn.filter(|(known, _)| Some(*known) == host_id);
+        self.turn = known.or(host_id.map(|host_id| (host_id, now_ms)));
+    }
+
+    /// Since when it has been that host's turn.
+    pub fn turn_since_ms(&self) -> Option<u64> {
+        self.turn.map(|(_, since)| since)
     }
 
     /// Since when this agent leads.
@@ -95,6 +108,21 @@ mod tests {
         assert_eq!(reports.leading_since_ms(), Some(28));
         reports.lead(None, 30);
         assert_eq!(reports.leading_since_ms(), None);
+    }
+
+    #[test]
+    fn a_turn_counts_from_when_it_was_first_seen_to_be_that_hosts() {
+        let mut reports = Reports::default();
+        reports.lead(Some(1), 0);
+        reports.in_turn(None, 5);
+        assert_eq!(reports.turn_since_ms(), None);
+        reports.in_turn(Some(1), 10);
+        reports.in_turn(Some(1), 20);
+        assert_eq!(reports.turn_since_ms(), Some(10));
+        reports.in_turn(Some(2), 30);
+        assert_eq!(reports.turn_since_ms(), Some(30));
+        reports.lead(Some(2), 40);
+        assert_eq!(reports.turn_since_ms(), None);
     }
 
     #[test]

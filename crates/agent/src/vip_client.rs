@@ -77,6 +77,12 @@ impl VipClient {
             epoch: lease.epoch,
             fence: lease.fence,
             ready: lease.ready,
+            draining: status
+                .backends
+                .iter()
+                .filter(|backend| backend.draining)
+                .map(|backend| backend.host.clone())
+                .collect(),
             backends: status
                 .backends
                 .into_iter()

@@ -260,6 +260,7 @@ impl World {
             leader_id: self.leader_id,
             etcd_members: None,
             fence_majority_since_ms: self.reports.fence_majority_since_ms(),
+            turn_since_ms: None,
             leader_since_ms: self.reports.leading_since_ms().unwrap_or(now_ms),
             now_ms,
         })

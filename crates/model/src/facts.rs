@@ -146,6 +146,9 @@ pub struct VipFact {
     pub ready: bool,
     /// Its backends: host name and whether it is healthy.
     pub backends: Vec<(String, bool)>,
+    /// Hosts of those backends that get no new connections.
+    #[serde(default)]
+    pub draining: Vec<String>,
     /// Real-time priority was granted.
     pub realtime: bool,
     /// Its memory is locked.

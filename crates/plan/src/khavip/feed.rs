@@ -115,8 +115,8 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
             host: host.name.clone(),
             address: SocketAddr::new(host.address, control_plane.api_server.port),
             weight: weight(cx, &host.name),
-            // Who leaves is drained first.
-            draining: host.removal.is_some(),
+            // Who leaves, or is restarted with other arguments, is drained first.
+            draining: host.removal.is_some() || cx.state.arguments.in_turn() == Some(host.id),
         })
         .collect()
 }

@@ -1,17 +1,18 @@
-//! Other arguments of components, host by host: the next one takes them only when every host is well and the one
-//! before runs with them. If a component of the first host that takes them ends again and again, everyone goes back.
+//! Other arguments of components, host by host: the next one takes them only when every host is well, the one
+//! before runs with them, and no balancer sends it anything new. If a component of the first host that takes them ends
+//! again and again, everyone goes back.
 //!
 //! ```text
-//! all hosts are well -> a host takes them -> it is ready -> it keeps them -> the next host
-//!                       StepArguments        |              StepArguments
-//!                                            `-> it ends again and again -> the spec as before, with a reason
-//!                                                                           ChangeArguments
+//! all hosts are well -> a host is drained -> it takes them -> it is ready -> it keeps them -> the next host
+//!                       DrainHost            StepArguments    |              StepArguments
+//!                                                             `-> it ends again and again -> the spec as before,
+//!                                                                 ChangeArguments            with a reason
 //! ```
 
 use khactl_model::command::Command;
 use khactl_model::facts::{ComponentReport, ComponentState, HostReport};
 use khactl_model::spec::ClusterSpec;
-use khactl_model::state::{Host, HostArguments};
+use khactl_model::state::{Host, HostArguments, Role};
 use khactl_model::status::Problem;
 
 use super::{ClusterCx, Step};
@@ -25,6 +26,10 @@ const ENDS_TOO_MANY: u32 = 2;
 /// So long all components have run when their host keeps what it took: one that cannot do with its arguments may serve
 /// for a moment before it ends.
 const PROVEN_MS: u64 = 5_000;
+
+/// So long balancers are waited for: one that cannot be told must not hold a change up, and costs its clients no more
+/// than a connect that is repeated.
+const DRAIN_MS: u64 = 3_000;
 
 /// The next step of a change of arguments.
 pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
@@ -44,18 +49,7 @@ pub(super) fn step(cx: &ClusterCx<'_>) -> Step {
     let Some(next) = next else {
         return Step::Passed;
     };
-    // Who leaves restarts what it has at its own time.
-    let leaves = (cx.hosts().len() > hosts.len()).then(|| "a host leaves".to_owned());
-    match leaves.or_else(|| hosts.iter().find_map(|host| unwell(cx, host))) {
-        Some(why) => Step::Wait(
-            format!(
-                "{} takes the arguments of revision {} when all hosts are ready: {why}",
-                next.name, arguments.revision
-            ),
-            None,
-        ),
-        None => take(next, arguments.revision),
-    }
+    held_up(cx, next).unwrap_or_else(|| drain(next, arguments.revision))
 }
 
 /// What is to be told of a change that was taken back.
@@ -76,7 +70,12 @@ pub(super) fn problems(cx: &ClusterCx<'_>) -> Option<Problem> {
 fn turn(cx: &ClusterCx<'_>, host: &Host, own: HostArguments, before: u64) -> Step {
     let newest = cx.state.arguments.revision;
     if own.revision != newest {
-        return take(host, newest);
+        // While it runs with what it had, what holds the next one up holds it up too.
+        let untouched = own.revision == before;
+        let wait = untouched.then(|| held_up(cx, host)).flatten();
+        return wait
+            .or_else(|| undrained(cx, host))
+            .unwrap_or_else(|| take(host, newest));
     }
     let Some(report) = taken(cx, host, own.revision) else {
         let why = format!("{} takes the arguments of revision {newest}", host.name);
@@ -111,6 +110,54 @@ fn turn(cx: &ClusterCx<'_>, host: &Host, own: HostArguments, before: u64) -> Ste
             format!("{} runs with the arguments of revision {newest}", host.name),
         ),
     }
+}
+
+/// Waits for all hosts to be well: with one that is lost, a restart would make two.
+fn held_up(cx: &ClusterCx<'_>, next: &Host) -> Option<Step> {
+    let hosts = cx.staying();
+    // Who leaves restarts what it has at its own time.
+    let leaves = (cx.hosts().len() > hosts.len()).then(|| "a host leaves".to_owned());
+    let why = leaves.or_else(|| hosts.iter().find_map(|host| unwell(cx, host)))?;
+    let why = format!(
+        "{} takes the arguments of revision {} when all hosts are ready: {why}",
+        next.name, cx.state.arguments.revision
+    );
+    Some(Step::Wait(why, None))
+}
+
+fn drain(host: &Host, revision: u64) -> Step {
+    Step::Do(
+        Effect::Propose(Command::DrainHost {
+            host_id: host.id,
+            revision,
+        }),
+        format!(
+            "{} is drained for the arguments of revision {revision}",
+            host.name
+        ),
+    )
+}
+
+/// Waits for a balancer that may still send new connections to that host.
+fn undrained(cx: &ClusterCx<'_>, drained: &Host) -> Option<Step> {
+    let until_ms = cx.turn_since_ms.unwrap_or(cx.now_ms) + DRAIN_MS;
+    // Nobody sends a witness anything.
+    if drained.role == Role::Witness || cx.now_ms >= until_ms {
+        return None;
+    }
+    let hosts = cx.hosts();
+    let sends = hosts.iter().find(|host| !drains(cx, host, drained))?;
+    let why = format!(
+        "{} takes other arguments when the balancer of {} sends it nothing new",
+        drained.name, sends.name
+    );
+    Some(Step::Wait(why, Some(until_ms)))
+}
+
+fn drains(cx: &ClusterCx<'_>, host: &Host, drained: &Host) -> bool {
+    cx.report(host.id)
+        .and_then(|report| report.vip.as_ref())
+        .is_some_and(|vip| vip.draining.contains(&drained.name))
 }
 
 fn take(host: &Host, revision: u64) -> Step {

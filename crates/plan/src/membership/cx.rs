@@ -29,6 +29,9 @@ pub struct ClusterCx<'a> {
     /// Since when [`crate::fence_majority`] has held without a break, as this leader saw it;
     /// `None`: it does not hold. In milliseconds of CLOCK_BOOTTIME.
     pub fence_majority_since_ms: Option<u64>,
+    /// Since when it has been the present host's turn to take other arguments, as this leader saw it; `None`: it is
+    /// nobody's. In milliseconds of CLOCK_BOOTTIME.
+    pub turn_since_ms: Option<u64>,
     /// Since when this host has led, in milliseconds of CLOCK_BOOTTIME.
     pub leader_since_ms: u64,
     /// Milliseconds of CLOCK_BOOTTIME.

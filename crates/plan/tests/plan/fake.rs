@@ -59,6 +59,7 @@ pub(crate) struct FakeCluster {
     /// What hosts go by whose turn it is not yet to take other arguments.
     on_host: BTreeMap<String, ValidSpec>,
     fence_since_ms: Option<u64>,
+    turn_since_ms: Option<u64>,
 }
 
 impl FakeCluster {
@@ -83,6 +84,7 @@ impl FakeCluster {
             starts: BTreeMap::new(),
             on_host: BTreeMap::new(),
             fence_since_ms: None,
+            turn_since_ms: None,
         };
         cluster.propose(Command::CreateCluster(CreateCluster {
             id: "00112233445566778899aabbccddeeff".to_owned(),
@@ -162,6 +164,7 @@ impl FakeCluster {
                 .runs("cp1", ComponentName::Etcd)
                 .then_some(&self.etcd[..]),
             fence_majority_since_ms: self.fence_since_ms,
+            turn_since_ms: self.turn_since_ms,
             leader_since_ms: 0,
             now_ms: self.now_ms,
         })
@@ -201,6 +204,9 @@ impl FakeCluster {
         } else {
             self.fence_since_ms = None;
         }
+        // A pass goes by between two turns.
+        let turns = self.state.arguments.in_turn().is_some();
+        self.turn_since_ms = turns.then(|| self.turn_since_ms.unwrap_or(self.now_ms));
     }
 
     /// Plans and carries out everywhere until nothing is left to do, at most so many rounds.
@@ -429,6 +435,8 @@ impl FakeCluster {
                     vip.fed = feed_digest(feed);
                     vip.epoch = feed.epoch;
                     vip.ready = feed.confirmed;
+                    let draining = feed.backends.iter().filter(|backend| backend.draining);
+                    vip.draining = draining.map(|backend| backend.host.clone()).collect();
                 }
             }
             Effect::Propose(command) => self.propose(command.clone()),

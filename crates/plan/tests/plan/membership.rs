@@ -53,6 +53,7 @@ fn plan_with(
         leader_id: 1,
         etcd_members: members,
         fence_majority_since_ms: None,
+        turn_since_ms: None,
         leader_since_ms: 0,
         now_ms: cluster.now_ms,
     })
@@ -263,6 +264,7 @@ fn the_lease_changes_when_a_majority_is_fenced_for_s_under_this_leader() {
             leader_id: 1,
             etcd_members: Some(&cluster.etcd),
             fence_majority_since_ms: since,
+            turn_since_ms: None,
             leader_since_ms,
             now_ms,
         })

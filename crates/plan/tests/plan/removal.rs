@@ -98,6 +98,7 @@ fn cx<'a>(
         leader_id: cluster.leader_id,
         etcd_members: Some(&cluster.etcd),
         fence_majority_since_ms: Some(0),
+        turn_since_ms: None,
         leader_since_ms: 0,
         now_ms: cluster.now_ms,
     }

@@ -39,11 +39,22 @@ fn change(cluster: &mut FakeCluster, arguments: &str) {
 
 /// Every host once, then the leader. Gives what was started where.
 fn round(cluster: &mut FakeCluster) -> Vec<(String, ComponentName)> {
+    round_but(cluster, |_, _| false)
+}
+
+/// The same when some effects on some hosts come to nothing.
+fn round_but(
+    cluster: &mut FakeCluster,
+    lost: impl Fn(&str, &Effect) -> bool,
+) -> Vec<(String, ComponentName)> {
     cluster.pass(500);
     let mut started = Vec::new();
     let names: Vec<String> = cluster.state.hosts.keys().cloned().collect();
     for name in names {
         for effect in cluster.plan(&name).effects {
+            if lost(&name, &effect) {
+                continue;
+            }
             if let Effect::EnsureProcess(process) = &effect {
                 started.push((name.clone(), process.name));
             }
@@ -95,9 +106,83 @@ fn nobody_takes_other_arguments_while_a_host_is_not_well() {
     };
     assert!(why.contains("cp3 does not report"), "{why}");
     cluster.silent.clear();
-    round(&mut cluster);
+    assert_eq!(round(&mut cluster), [], "it is drained");
+    assert_eq!(round(&mut cluster), [], "it takes them");
     assert_eq!(round(&mut cluster).len(), 1);
     assert_eq!(cluster.state.arguments.in_turn(), Some(1));
+}
+
+/// The hosts to which the balancer of `host` is to send nothing new.
+fn drained(cluster: &FakeCluster, host: &str) -> Vec<String> {
+    let feed = khactl_plan::vip_feed(&cluster.cx(host));
+    let drained = feed.backends.into_iter().filter(|backend| backend.draining);
+    drained.map(|backend| backend.host).collect()
+}
+
+/// The feeds of one host's khavip come to nothing.
+fn deaf(name: &str, effect: &Effect) -> bool {
+    name == "cp3" && matches!(effect, Effect::FeedVip(_))
+}
+
+#[test]
+fn a_host_takes_other_arguments_when_no_balancer_sends_it_anything_new() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    assert_eq!(round(&mut cluster), []);
+    for host in ["cp1", "cp2", "cp3"] {
+        assert_eq!(drained(&cluster, host), ["cp1"], "at {host}");
+    }
+    for _ in 0..4 {
+        assert_eq!(round_but(&mut cluster, deaf), []);
+    }
+    assert_eq!(cluster.state.arguments_of(1), Some(1));
+    let why = cluster.plan_cluster().status.why().to_owned();
+    assert!(why.contains("balancer of cp3"), "{why}");
+    assert_eq!(round(&mut cluster), []);
+    assert_eq!(cluster.state.arguments_of(1), Some(2));
+    assert_eq!(round(&mut cluster), [("cp1".to_owned(), APISERVER)]);
+    let mut rounds = 0;
+    while cluster.state.arguments.in_turn() == Some(1) {
+        assert_eq!(drained(&cluster, "cp2"), ["cp1"]);
+        round(&mut cluster);
+        rounds += 1;
+        assert!(rounds < ROUNDS, "it never keeps them");
+    }
+    for _ in 0..ROUNDS {
+        round(&mut cluster);
+    }
+    assert_eq!(drained(&cluster, "cp2"), Vec::<String>::new());
+    assert_eq!(cluster.plan_cluster().status, Status::Ready);
+}
+
+#[test]
+fn a_host_that_is_lost_before_another_has_taken_anything_holds_it_up() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    assert_eq!(round(&mut cluster), []);
+    assert_eq!(cluster.state.arguments.in_turn(), Some(1));
+    cluster.silent.insert(3);
+    for _ in 0..ROUNDS {
+        assert_eq!(round(&mut cluster), []);
+    }
+    assert_eq!(cluster.state.arguments_of(1), Some(1));
+    cluster.silent.clear();
+    assert_eq!(round(&mut cluster), []);
+    assert_eq!(round(&mut cluster), [("cp1".to_owned(), APISERVER)]);
+}
+
+#[test]
+fn a_balancer_that_cannot_be_told_holds_a_change_up_for_seconds_only() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    let mut rounds = 0;
+    while cluster.state.arguments_of(1) == Some(1) {
+        assert_eq!(round_but(&mut cluster, deaf), []);
+        rounds += 1;
+        assert!(rounds < 10, "it waits for ever");
+    }
+    assert!(rounds > 5, "it waited at all");
+    assert_eq!(round_but(&mut cluster, deaf).len(), 1);
 }
 
 #[test]
