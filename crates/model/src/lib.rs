@@ -5,6 +5,7 @@ pub mod command;
 pub mod component;
 pub mod facts;
 pub mod leader_lease;
+pub mod preflight;
 pub mod spec;
 pub mod state;
 pub mod status;

@@ -22,6 +22,7 @@ mod lease_profile;
 mod membership;
 mod pki;
 mod placement;
+pub mod preflight;
 mod probing;
 pub mod problem;
 mod process;
