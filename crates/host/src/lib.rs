@@ -14,6 +14,7 @@ pub mod logs;
 pub mod network;
 mod offload;
 pub mod ports;
+pub mod preflight;
 pub mod probe;
 pub mod process;
 mod procfs;

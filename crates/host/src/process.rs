@@ -15,7 +15,7 @@
 //!
 //! When to start again is not decided here: how and when a process ended are facts.
 
-mod cgroup;
+pub(crate) mod cgroup;
 mod kin;
 mod record;
 mod spawn;

@@ -3,6 +3,7 @@
 //! Only reading: what is found here is a number, and a number may mean another process a moment
 //! later. Whoever signals holds a pidfd and compares the start time after opening it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -45,6 +46,29 @@ pub(crate) fn environment(pid: u32) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The short names of the processes that live.
+pub(crate) fn names() -> BTreeSet<String> {
+    living().map(|(_, name)| name).collect()
+}
+
+/// The same of those that have this process's network; others hold none of its addresses and ports.
+pub(crate) fn names_in_own_network() -> BTreeSet<String> {
+    let own = fs::read_link("/proc/self/ns/net").ok();
+    living()
+        .filter(|(pid, _)| {
+            own.is_some() && fs::read_link(format!("/proc/{pid}/ns/net")).ok() == own
+        })
+        .map(|(_, name)| name)
+        .collect()
+}
+
+fn living() -> impl Iterator<Item = (u32, String)> {
+    pids().unwrap_or_default().into_iter().filter_map(|pid| {
+        let stat = stat(pid)?;
+        stat.alive.then_some((pid, stat.name))
+    })
+}
+
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name stands in parentheses and may itself hold spaces and parentheses (proc_pid_stat(5)).
     let (head, rest) = text.rsplit_once(')')?;
@@ -82,5 +106,12 @@ mod tests {
         assert!(pids().unwrap().contains(&pid));
         assert!(stat(pid).unwrap().alive);
         assert!(environment(pid).iter().any(|(key, _)| key == "PATH"));
+    }
+
+    #[test]
+    fn those_of_our_own_network_are_some_of_all_and_we_are_among_them() {
+        let own = stat(std::process::id()).unwrap().name;
+        assert!(names().contains(&own));
+        assert!(names_in_own_network().contains(&own));
     }
 }

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod bpf;
 pub mod capture;
 pub mod clock;
+pub mod clock_discipline;
 pub mod confine;
 pub mod detach;
 pub mod entropy;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use khactl_model::component::ComponentName;
 
-/// Where the unified hierarchy is mounted: alone, or beside the old ones.
-const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+/// Where the unified hierarchy is mounted, below the machine's root: alone, or beside the old ones.
+const ROOTS: [&str; 2] = ["sys/fs/cgroup", "sys/fs/cgroup/unified"];
 
 /// The folder of all of them.
 const PARENT: &str = "khactl";
@@ -123,10 +123,15 @@ pub(crate) fn forget_parent() {
 }
 
 fn root() -> Option<PathBuf> {
+    unified(Path::new("/"))
+}
+
+/// The unified hierarchy of the machine whose root is that folder.
+pub(crate) fn unified(machine: &Path) -> Option<PathBuf> {
     // `cgroup.procs` alone is in the old hierarchies too.
     ROOTS
         .into_iter()
-        .map(PathBuf::from)
+        .map(|root| machine.join(root))
         .find(|root| root.join("cgroup.controllers").exists())
 }
 

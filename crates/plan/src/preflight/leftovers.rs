@@ -124,7 +124,7 @@ fn etcd_data(left: &Leftovers) -> Option<Finding> {
 fn holders(left: &Leftovers, vips: &[IpAddr]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, addresses) in &left.addresses {
-        let program = if file.contains("keepalived.conf") {
+        let program = if file.starts_with("/etc/keepalived/") {
             OtherProgram::Keepalived
         } else {
             OtherProgram::Kubelet

@@ -1,0 +1,86 @@
+//! How this host reaches another one: TCP ports, each tried on its own, and the size of packets.
+
+use khactl_model::preflight::{PathFacts, PortAnswer};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::echo;
+use crate::offload::offload;
+
+/// A first packet that was lost is sent again after a second.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// Whom to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// This host's name.
+    pub from: String,
+    /// The other one's.
+    pub to: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// TCP ports.
+    pub ports: Vec<u16>,
+}
+
+/// Tries a path; takes four seconds at the most. Whoever listens sees a connection that says nothing.
+pub async fn path(tried: Tried) -> PathFacts {
+    let address = tried.address;
+    let mut asked = JoinSet::new();
+    for port in tried.ports {
+        asked.spawn(async move { (port, answer(SocketAddr::new(address, port)).await) });
+    }
+    let full_size = offload(move || echo::full_size(address)).await;
+    PathFacts {
+        from: tried.from,
+        to: tried.to,
+        address,
+        ports: asked.join_all().await.into_iter().collect(),
+        full_size,
+        lease_silent_ms: None,
+    }
+}
+
+async fn answer(to: SocketAddr) -> PortAnswer {
+    match tokio::time::timeout(PATIENCE, TcpStream::connect(to)).await {
+        Err(_) => PortAnswer::Silent,
+        Ok(Ok(_)) => PortAnswer::Open,
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                PortAnswer::Refused
+            }
+            io::ErrorKind::TimedOut => PortAnswer::Silent,
+            _ => PortAnswer::NoWay(error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    #[tokio::test]
+    async fn a_listener_is_told_from_a_port_that_nobody_has() {
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let listener = TcpListener::bind((here, 0)).await.unwrap();
+        let open = listener.local_addr().unwrap().port();
+        // Bound and not listening: nobody else gets it meanwhile.
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind(SocketAddr::new(here, 0)).unwrap();
+        let closed = silent.local_addr().unwrap().port();
+        let facts = path(Tried {
+            from: "cp1".to_owned(),
+            to: "cp2".to_owned(),
+            address: here,
+            ports: vec![open, closed],
+        })
+        .await;
+        assert_eq!(facts.ports[&open], PortAnswer::Open);
+        assert_eq!(facts.ports[&closed], PortAnswer::Refused);
+    }
+}
