@@ -1,7 +1,14 @@
 //! The checks of this host, each with its finding and its cure. They change nothing.
+//!
+//! Those that may block are quick, and `init` and `join` make them too; those that measure take seconds and are made
+//! when somebody asks for all.
 
-use khactl_host::HostError;
-use khactl_host::bundle::{Bundle, DigestCache};
+mod bundle;
+mod host;
+mod paths;
+mod question;
+
+use khactl_host::bundle::host_arch;
 use khactl_host::network;
 use khactl_host::ports::{self, Protocol};
 use khactl_model::spec::{
@@ -19,13 +26,13 @@ use crate::external;
 use crate::fencing;
 use crate::refused::{Refused, chain};
 
+pub use paths::from_here as paths_from;
+pub use question::Question;
+
 /// Below this the store, etcd and the logs have no room to live.
 const DISK_LEAST: u64 = 512 << 20;
 /// Below this an operator should think of more.
 const DISK_GOOD: u64 = 4 << 30;
-
-/// The bundle cannot be opened.
-const BUNDLE_MISSING: &str = "KHA1106";
 
 /// This host's own address.
 ///
@@ -54,7 +61,10 @@ enum Ports {
 }
 
 /// Every check. Without a spec those that need none.
-pub async fn findings(agent: &Agent, spec_yaml: &str, file: &str) -> Vec<Finding> {
+pub async fn findings(agent: &Agent, question: &Question) -> Vec<Finding> {
+    let Question {
+        spec_yaml, file, ..
+    } = question;
     let parsed = (!spec_yaml.is_empty()).then(|| ClusterSpec::parse(spec_yaml));
     let (spec, mut all) = match &parsed {
         None => (None, Vec::new()),
@@ -68,6 +78,20 @@ pub async fn findings(agent: &Agent, spec_yaml: &str, file: &str) -> Vec<Finding
         }
     };
     all.extend(check(agent, spec, file, Ports::All).await);
+    if question.joins
+        && let Some(spec) = spec
+        && crate::bundle::will_come(spec, host_arch()).await
+    {
+        let folder = spec.control_plane.bundle.as_deref();
+        bundle::excuse(&mut all, folder.unwrap_or_default());
+    }
+    // Apart from the measurement of delays, which the disk would be in the way of.
+    let (measured, paths) = tokio::join!(
+        host::measured(agent, spec),
+        paths::findings(agent, spec, &question.peers),
+    );
+    all.extend(measured);
+    all.extend(paths);
     let lease_ms = spec.map(|spec| spec.vip.lease_ms());
     all.extend(
         delays(agent)
@@ -124,7 +148,7 @@ pub async fn refuse_blocking_beside_agent_port(
 ) -> Result<(), Refused> {
     let mut findings = check(agent, Some(spec), "the cluster's spec", Ports::BesideAgent).await;
     if crate::bundle::will_come(spec, member_arch).await {
-        findings.retain(|finding| finding.code != BUNDLE_MISSING);
+        findings.retain(|finding| finding.code != bundle::MISSING);
     }
     refuse(findings, doing)
 }
@@ -178,6 +202,7 @@ fn refuse(findings: Vec<Finding>, doing: &str) -> Result<(), Refused> {
 async fn check(agent: &Agent, spec: Option<&ValidSpec>, file: &str, ports: Ports) -> Vec<Finding> {
     let mut findings = Vec::new();
     let member = agent.node().is_some();
+    findings.extend(host::seen(agent, spec).await);
     findings.push(address(agent));
     findings.extend(disk(agent));
     if member {
@@ -190,11 +215,29 @@ async fn check(agent: &Agent, spec: Option<&ValidSpec>, file: &str, ports: Ports
     }
     if let Some(spec) = spec {
         findings.extend(on_host(agent, spec, file));
-        findings.extend(bundle(spec).await);
+        findings.extend(bundle::findings(spec).await);
         findings.extend(external::findings(spec, agent.config.advertise_address).await);
     }
     findings.push(fencing::finding(&beside_khad("khavip")).await);
     findings
+}
+
+/// A judgement as it travels.
+fn judged(found: khactl_plan::preflight::Finding) -> Finding {
+    use khactl_plan::preflight::Level as Weight;
+    let level = match found.level {
+        Weight::Fine => Level::Ok,
+        Weight::Info => Level::Info,
+        Weight::Warning => Level::Warning,
+        Weight::Blocking => Level::Blocking,
+    };
+    Finding {
+        level: level.into(),
+        check: found.check.into(),
+        finding: found.finding,
+        cure: found.cure,
+        code: found.code.into(),
+    }
 }
 
 fn fine(check: &str, finding: impl Into<String>) -> Finding {
@@ -376,67 +419,4 @@ fn on_host(agent: &Agent, spec: &ValidSpec, file: &str) -> Vec<Finding> {
         .iter()
         .map(|p| blocking("spec", &p.code.to_string(), format!("{name}:{p}"), &p.cure))
         .collect()
-}
-
-async fn bundle(spec: &ValidSpec) -> Vec<Finding> {
-    let Some(folder) = &spec.control_plane.bundle else {
-        return Vec::new();
-    };
-    let wrong = |code: &str, text: String| {
-        blocking(
-            "bundle",
-            code,
-            text,
-            "put the bundle of the spec's version there: `khactl bundle import`",
-        )
-    };
-    let bundle = match Bundle::open(folder, &DigestCache::default()).await {
-        Ok(bundle) => bundle,
-        Err(error) => return vec![wrong(BUNDLE_MISSING, chain(&error))],
-    };
-    let declared = spec
-        .control_plane
-        .kubernetes_version
-        .map(|v| v.to_string())
-        .unwrap_or_default();
-    let holds = &bundle.manifest().kubernetes;
-    if *holds != declared {
-        return vec![wrong(
-            "KHA1107",
-            format!(
-                "the spec asks for Kubernetes {declared}, and the bundle {folder} holds {holds}"
-            ),
-        )];
-    }
-    let faults = bundle.verify_all().await;
-    let mut findings: Vec<_> = faults
-        .iter()
-        .map(|error| {
-            let code = match error {
-                HostError::ProgramAltered { .. } => "KHA1109",
-                _ => "KHA1108",
-            };
-            wrong(code, chain(error))
-        })
-        .collect();
-    for program in [
-        "etcd",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-    ] {
-        if !bundle.manifest().programs.contains_key(program) {
-            findings.push(wrong(
-                "KHA1108",
-                format!("the bundle {folder} does not list {program}"),
-            ));
-        }
-    }
-    if findings.is_empty() {
-        findings.push(fine(
-            "bundle",
-            format!("Kubernetes {holds}, every program as its digest says"),
-        ));
-    }
-    findings
 }

@@ -1,6 +1,7 @@
 //! The command line's types, and nothing else.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,6 +134,12 @@ pub struct PreflightArgs {
     /// The cluster's spec; without it only what needs no spec is checked
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// This host is to join: what comes from the members need not be here
+    #[arg(long)]
+    pub join: bool,
+    /// A host that this one must reach; repeat it for more
+    #[arg(long = "peer", value_name = "ADDRESS")]
+    pub peers: Vec<IpAddr>,
 }
 
 /// `khactl init`

@@ -77,8 +77,8 @@ impl Admin for AdminService {
         request: Request<v1::PreflightRequest>,
     ) -> Result<Response<v1::PreflightResponse>, Status> {
         require_admin(&request)?;
-        let request = request.into_inner();
-        let findings = preflight::findings(&self.agent, &request.spec_yaml, &request.file).await;
+        let question = preflight::Question::try_from(request.into_inner())?;
+        let findings = preflight::findings(&self.agent, &question).await;
         Ok(Response::new(v1::PreflightResponse { findings }))
     }
 

@@ -13,6 +13,7 @@ use crate::logs;
 use crate::net;
 use crate::node::{Node, raft_refused};
 use crate::operation::remove;
+use crate::preflight;
 use crate::refused::Refused;
 use crate::standing::require_standing;
 use crate::time;
@@ -183,6 +184,17 @@ impl Peer for PeerService {
         Ok(Response::new(v1::VipViewResponse {
             json: json.unwrap_or_default(),
         }))
+    }
+
+    async fn try_paths(
+        &self,
+        request: Request<v1::TryPathsRequest>,
+    ) -> Result<Response<v1::TryPathsResponse>, Status> {
+        self.caller(&request)?;
+        let paths = preflight::paths_from(&self.node).await;
+        let json = serde_json::to_string(&paths)
+            .map_err(|error| Status::internal(format!("the paths: {error}")))?;
+        Ok(Response::new(v1::TryPathsResponse { json }))
     }
 
     async fn hand_over_vip(

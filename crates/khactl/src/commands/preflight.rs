@@ -42,7 +42,12 @@ pub(super) async fn run(
     let findings = agent
         .connect()
         .await?
-        .preflight(PreflightRequest { spec_yaml, file })
+        .preflight(PreflightRequest {
+            spec_yaml,
+            file,
+            joins: args.join,
+            peers: args.peers.iter().map(ToString::to_string).collect(),
+        })
         .await
         .map_err(|status| failure(agent, "check this host", &status))?
         .into_inner()
@@ -66,6 +71,7 @@ fn shown(finding: Finding) -> Shown {
     Shown {
         level: match finding.level() {
             Level::Ok => "ok",
+            Level::Info => "info",
             Level::Warning => "warning",
             Level::Blocking => "blocking",
         },
@@ -81,6 +87,7 @@ fn render(shown: &Findings) -> String {
     for finding in &shown.findings {
         let sign = match finding.level {
             "ok" => "✓",
+            "info" => "·",
             "warning" => "!",
             _ => "✗",
         };
@@ -110,6 +117,13 @@ mod tests {
     fn findings_show_their_cure() {
         let findings = [
             (Level::Ok, "ports", "all free", "", ""),
+            (
+                Level::Info,
+                "names",
+                "no address for cp2",
+                "nothing",
+                "KHA2102",
+            ),
             (
                 Level::Warning,
                 "clock",
@@ -142,6 +156,8 @@ mod tests {
         };
         insta::assert_snapshot!(render(&shown), @r"
         ✓ ports: all free
+        · names: no address for cp2 (KHA2102)
+            try: nothing
         ! clock: chrony is not running (KHA2101)
             try: start it
         ✗ vip: 10.77.0.11 is this host's own (KHA1021)

@@ -1,0 +1,149 @@
+//! The paths between hosts: of a member, every pair of its cluster, each tried by the host that it begins at; before
+//! there is a cluster, from here to the hosts that are named.
+
+use futures::future::join_all;
+use khactl_host::preflight::{Tried, path};
+use khactl_model::AGENT_PORT;
+use khactl_model::preflight::PathFacts;
+use khactl_model::spec::{API_PORT, ClusterSpec, Mode, ValidSpec};
+use khactl_model::state::{ClusterState, Host, Role};
+use khactl_plan::preflight::paths::{judge, unasked};
+use khactl_proto::v1::{Finding, TryPathsRequest};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::judged;
+use crate::agent::Agent;
+use crate::node::Node;
+use crate::time;
+
+/// etcd's, for its members and their clients.
+const ETCD_PORTS: [u16; 2] = [2379, 2380];
+/// Another host tries all of its paths at the same time, each within four seconds.
+const ANSWER: Duration = Duration::from_secs(8);
+/// No cluster has more hosts.
+const PATHS_MAX: usize = 16;
+
+/// Every path that can be tried from here.
+pub(super) async fn findings(
+    agent: &Agent,
+    spec: Option<&ValidSpec>,
+    peers: &[IpAddr],
+) -> Vec<Finding> {
+    let found = match agent.node() {
+        Some(node) => of_cluster(&node).await,
+        None => judge(&to_peers(agent, spec, peers).await, false),
+    };
+    found.into_iter().map(judged).collect()
+}
+
+/// From this member to all the others.
+pub async fn from_here(node: &Node) -> Vec<PathFacts> {
+    let state = node.state();
+    let here = node.member.host_id;
+    let tried = others(&state, here).into_iter().map(|host| {
+        let tried = Tried {
+            from: node.member.host_name.clone(),
+            to: host.name.clone(),
+            address: host.address,
+            ports: ports(&state, host),
+        };
+        let lease_silent_ms = lease_silent_ms(node, host.id);
+        async move {
+            PathFacts {
+                lease_silent_ms,
+                ..path(tried).await
+            }
+        }
+    });
+    join_all(tried).await
+}
+
+async fn of_cluster(node: &Node) -> Vec<khactl_plan::preflight::Finding> {
+    let state = node.state();
+    let asked = others(&state, node.member.host_id)
+        .into_iter()
+        .map(|host| async move { (host.name.as_str(), from_there(node, host).await) });
+    let (mut paths, told) = tokio::join!(from_here(node), join_all(asked));
+    let mut not_asked = Vec::new();
+    for (name, told) in told {
+        match told {
+            Ok(more) => paths.extend(more),
+            Err(why) => not_asked.push(unasked(name, &why)),
+        }
+    }
+    let mut found = judge(&paths, true);
+    found.extend(not_asked);
+    found
+}
+
+/// What another member finds of its own paths.
+async fn from_there(node: &Node, host: &Host) -> Result<Vec<PathFacts>, String> {
+    let asked = time::within(ANSWER, TryPathsRequest {});
+    let answer = node.peer(host.agent_address()).try_paths(asked).await;
+    let json = answer
+        .map_err(|status| status.message().to_owned())?
+        .into_inner()
+        .json;
+    let mut paths: Vec<PathFacts> =
+        serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    paths.truncate(PATHS_MAX);
+    for path in &mut paths {
+        // It speaks for itself alone.
+        path.from.clone_from(&host.name);
+    }
+    Ok(paths)
+}
+
+async fn to_peers(agent: &Agent, spec: Option<&ValidSpec>, peers: &[IpAddr]) -> Vec<PathFacts> {
+    let own = agent.config.advertise_address;
+    let mut ports = vec![AGENT_PORT];
+    if let Some(spec) = spec
+        && spec.control_plane.mode == Mode::Managed
+    {
+        ports.push(spec.control_plane.api_server.port);
+        ports.extend(ETCD_PORTS);
+    }
+    let tried = peers
+        .iter()
+        .filter(|peer| Some(**peer) != own)
+        .map(|peer| Tried {
+            from: agent.config.host_name.clone(),
+            to: peer.to_string(),
+            address: *peer,
+            ports: ports.clone(),
+        });
+    join_all(tried.map(path)).await
+}
+
+fn others(state: &ClusterState, here: u64) -> Vec<&Host> {
+    let hosts = state.hosts.values();
+    hosts.filter(|host| host.id != here).collect()
+}
+
+/// What the other hosts call of that one.
+fn ports(state: &ClusterState, host: &Host) -> Vec<u16> {
+    let mut ports = vec![AGENT_PORT];
+    if state.runs_etcd() {
+        ports.extend(ETCD_PORTS);
+        if host.role == Role::ControlPlane {
+            ports.push(api_port(state));
+        }
+    }
+    ports
+}
+
+fn api_port(state: &ClusterState) -> u16 {
+    let spec = state
+        .spec_yaml()
+        .and_then(|text| ClusterSpec::parse(text).ok());
+    spec.map_or(API_PORT, |spec| spec.control_plane.api_server.port)
+}
+
+/// As this host's khavip tells; `None`: it does not, or that host takes no part in the lease.
+fn lease_silent_ms(node: &Node, host_id: u64) -> Option<u32> {
+    let view = node.vip_view.borrow();
+    let peers = &view.fact.as_ref()?.measured.peers;
+    let peer = peers.iter().find(|peer| peer.host_id == host_id)?;
+    Some(peer.silent_ms)
+}
