@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::judged;
 use crate::agent::Agent;
 use crate::node::Node;
+use crate::refused::Refused;
 use crate::time;
 
 /// etcd's, for its members and their clients.
@@ -82,7 +83,7 @@ async fn from_there(node: &Node, host: &Host) -> Result<Vec<PathFacts>, String> 
     let asked = time::within(ANSWER, TryPathsRequest {});
     let answer = node.peer(host.agent_address()).try_paths(asked).await;
     let json = answer
-        .map_err(|status| status.message().to_owned())?
+        .map_err(|status| Refused::of_call("ask a host for its paths", &status).wrong)?
         .into_inner()
         .json;
     let mut paths: Vec<PathFacts> =
@@ -146,4 +147,46 @@ fn lease_silent_ms(node: &Node, host_id: u64) -> Option<u32> {
     let peers = &view.fact.as_ref()?.measured.peers;
     let peer = peers.iter().find(|peer| peer.host_id == host_id)?;
     Some(peer.silent_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use khactl_model::command::SealedAuthority;
+    use khactl_model::state::{EtcdMember, EtcdStage};
+
+    fn host(role: Role) -> Host {
+        Host {
+            id: 2,
+            name: "cp2".to_owned(),
+            address: [10, 77, 0, 12].into(),
+            role,
+            key_pin: String::new(),
+            etcd: EtcdMember {
+                stage: EtcdStage::Voter,
+                member_id: 7,
+                initial_cluster: String::new(),
+                started: true,
+            },
+            admitted_at_ms: 0,
+            removal: None,
+        }
+    }
+
+    #[test]
+    fn only_ports_at_which_a_host_serves_the_others_are_tried() {
+        let mut state = ClusterState::default();
+        assert_eq!(ports(&state, &host(Role::ControlPlane)), [9443]);
+        let etcd = SealedAuthority {
+            name: "etcd".to_owned(),
+            certificate_pem: String::new(),
+            sealed_key: Vec::new(),
+        };
+        state.authorities.insert("etcd".to_owned(), etcd);
+        assert_eq!(
+            ports(&state, &host(Role::ControlPlane)),
+            [9443, 2379, 2380, 6443]
+        );
+        assert_eq!(ports(&state, &host(Role::Witness)), [9443, 2379, 2380]);
+    }
 }

@@ -14,7 +14,7 @@ pub(super) fn facts(machine: &Path) -> CgroupFacts {
     let controllers = fs::read_to_string(unified.join("cgroup.controllers")).unwrap_or_default();
     CgroupFacts {
         // Root passes every mode, and no read-only mount.
-        writable: access(&unified, Access::WRITE_OK).is_ok(),
+        writable: access(unified.as_path(), Access::WRITE_OK).is_ok(),
         controllers: controllers.split_whitespace().map(str::to_owned).collect(),
         unified: Some(super::shown(machine, &unified)),
     }

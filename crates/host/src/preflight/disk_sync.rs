@@ -23,7 +23,7 @@ const WRITES_MIN: usize = 20;
 const TMPFS: i64 = 0x0102_1994;
 
 /// Writes into a file of its own in that folder, or the nearest one above that there is, some 200 times; it takes two
-/// seconds at the most on a disk that takes a write within 100 ms. The file is gone afterwards, also after a crash.
+/// seconds at the most on a disk that takes a write within 100 ms. The file has no name while it is written, so that a crash leaves none.
 pub async fn disk_sync(folder: &Path) -> Result<SyncFacts, HostError> {
     let folder = folder.to_owned();
     offload(move || measure(&folder)).await
@@ -35,15 +35,16 @@ fn measure(folder: &Path) -> Result<SyncFacts, HostError> {
         .find(|folder| folder.is_dir())
         .unwrap_or(Path::new("/"));
     let path = folder.join(format!(".khactl-sync-{}", std::process::id()));
-    let failed = |error| HostError::write(&path)(error);
+    // Of a khad of the same number that was killed between the next two calls.
+    let _ = fs::remove_file(&path);
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&path)
-        .map_err(failed)?;
+        .map_err(HostError::write(&path))?;
     // Without its name it ends with its last descriptor.
-    fs::remove_file(&path).map_err(failed)?;
+    fs::remove_file(&path).map_err(HostError::write(&path))?;
     let volatile = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == TMPFS);
     let block = [0x5a; BLOCK_BYTES];
     let mut times = Vec::with_capacity(WRITES);
@@ -53,8 +54,8 @@ fn measure(folder: &Path) -> Result<SyncFacts, HostError> {
         if times.len() >= WRITES_MIN && before.saturating_sub(start) > PATIENCE {
             break;
         }
-        file.write_all(&block).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
+        file.write_all(&block).map_err(HostError::write(&path))?;
+        file.sync_data().map_err(HostError::write(&path))?;
         times.push(clock::monotonic().saturating_sub(before));
     }
     Ok(facts(folder, volatile, times))
