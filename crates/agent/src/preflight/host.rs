@@ -46,17 +46,16 @@ pub(super) async fn seen(agent: &Agent, spec: Option<&ValidSpec>) -> Vec<Finding
 
 /// What must be measured, or waited for.
 pub(super) async fn measured(agent: &Agent, spec: Option<&ValidSpec>) -> Vec<Finding> {
-    let mut found = vec![disk(agent).await];
     let others = others(agent, spec);
-    let told = gather::names(&agent.config.host_name, &others).await;
+    let (disk, told) = tokio::join!(disk(agent), gather::names(&agent.config.host_name, &others));
     let own: BTreeSet<IpAddr> = network::interfaces()
         .unwrap_or_default()
         .into_iter()
         .flat_map(|interface| interface.addresses)
         .map(|(address, _)| address)
         .collect();
-    found.extend(names::judge(&told, &own).into_iter().map(judged));
-    found
+    let names = names::judge(&told, &own).into_iter().map(judged);
+    std::iter::once(disk).chain(names).collect()
 }
 
 async fn disk(agent: &Agent) -> Finding {
