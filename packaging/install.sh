@@ -34,6 +34,7 @@ if [ "${1:-}" = --remove ]; then
     systemctl disable --now khad.service || true
   fi
   files | while read -r _ to; do rm -f "$to"; done
+  rmdir "$PREFIX/lib/khactl" 2>/dev/null || true
   if $systemd; then systemctl daemon-reload; fi
   echo "install: removed; components that run go on, and /etc/khactl, /var/lib/khactl, /var/log/khactl stay"
   exit
