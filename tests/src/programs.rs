@@ -8,7 +8,7 @@ const BUNDLE: &str = "kube/bundles/v1.20.2";
 /// The folder with `khad`, `khavip` and `khactl`: KHACTL_PROGRAMS, or where cargo put them when it
 /// built this test.
 #[track_caller]
-pub(crate) fn programs_dir() -> PathBuf {
+pub fn programs_dir() -> PathBuf {
     let dir = match std::env::var_os("KHACTL_PROGRAMS") {
         Some(dir) => PathBuf::from(dir),
         // target/debug/deps/e2e_…
@@ -46,7 +46,8 @@ pub(crate) fn bundle() -> PathBuf {
     bundle
 }
 
-fn cache() -> PathBuf {
+/// Where builds and tests keep what outlives them: KHACTL_CACHE.
+pub(crate) fn cache() -> PathBuf {
     match std::env::var_os("KHACTL_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/khactl"),

@@ -1,23 +1,28 @@
 //! What people meet first, as they meet it: the package, the playbooks and the quick start, on hosts with a real systemd
 //! and sshd, from nothing.
 
-mod hosts;
-mod package;
+mod inventories;
 mod quick_start;
 mod recap;
+mod tarball;
+mod traces;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
-use khactl_tests::{COMPONENTS, LONG, SOON, soak, until};
-use serde_json::json;
+use khactl_tests::{Hosts, LONG, Packages, SOON, repository, soak, until};
+use serde_json::{Value, json};
 
-use hosts::{Hosts, repository};
+use inventories::but;
 use recap::changes;
+use traces::Traces;
 use writer::Writer;
 
 const HOSTS: [&str; 3] = ["cp1", "cp2", "cp3"];
-const VIP: &str = "10.77.0.100";
+/// Where the roll-out's bundle comes to lie.
+const BUNDLE: &str = "/var/lib/khactl/bundles/v1.20.2";
+/// The first task that changes a host: the run has the turn.
+const INSTALLING: &str = "Tell the agent who it is";
 /// A task during which a run is killed: the first host is made a cluster.
 const FOUNDING: &str = "Found the cluster, or go on with it";
 /// What a token looks like, to `grep -E`.
@@ -26,26 +31,38 @@ const TOKEN: &str = "[0-9a-f]{32}[.][0-9a-f]{64}";
 #[test]
 fn playbooks_make_keep_change_and_end_a_cluster() {
     let hosts = Hosts::up("e2erollout", HOSTS.len());
-    let first = package::build(hosts.scratch(), "0.1.0", false);
-    let inventory = hosts.inventory(&HOSTS, &json!({ "khactl_package": first }));
-    let before: Vec<_> = HOSTS.map(|host| traces(&hosts, host)).into();
+    let first = Packages::build(hosts.scratch(), "0.1.0", false).deb;
+    let (file, digest) = hosts.bundle_file();
+    let vars = json!({
+        "khactl_package": first,
+        "khactl_bundle": BUNDLE,
+        "khactl_bundle_source": file,
+        "khactl_bundle_digest": digest,
+    });
+    let inventory = hosts.inventory(&HOSTS, &vars);
 
-    nothing_is_changed_before_all_is_checked(&hosts, &inventory, &first);
-    a_run_that_was_killed_is_repeated(&hosts, &inventory);
+    inventories::that_cannot_work_change_nothing(&hosts, &vars);
+    let idle = a_run_is_killed_when_the_first_host_is_founded(&hosts, &inventory);
+    somebody_elses_run_is_refused_while_it_is_repeated(&hosts, &inventory);
     hosts.await_ready("cp1", HOSTS.len());
     let again = hosts.playbook("site", &inventory, &[]).ok();
     assert!(
         changes(&again).values().all(|changed| *changed == 0),
         "the second run changed something: {again}"
     );
+    every_host_has_the_bundle(&hosts, &digest);
     no_host_wrote_a_token_down(&hosts);
 
-    let inventory = agents_are_upgraded_under_load(&hosts);
+    let inventory = agents_are_upgraded_under_load(&hosts, &vars);
     a_host_is_rebooted(&hosts);
+    a_host_loses_its_power(&hosts, "cp1");
     if soak() {
-        a_host_loses_its_power(&hosts);
+        hosts.script("start", &["cp1"]).ok();
+        hosts.await_ready("cp1", HOSTS.len());
+        a_host_loses_its_power(&hosts, "cp1");
     }
-    a_host_goes_and_comes_again(&hosts, &inventory);
+    a_dead_host_is_replaced(&hosts, &inventory, "cp1");
+    a_host_goes_and_comes_again(&hosts, &inventory, &idle);
 
     let refused = hosts.playbook("reset", &inventory, &[]);
     assert!(
@@ -55,8 +72,10 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
     hosts
         .playbook("reset", &inventory, &["-e", "khactl_really=rollout"])
         .ok();
-    for (host, before) in HOSTS.iter().zip(&before) {
-        assert_eq!(&traces(&hosts, host), before, "left on {host} by the reset");
+    for host in HOSTS {
+        idle.await_again(&hosts, host, "the reset");
+        let turn = hosts.sh(host, "ls /run/khactl-turn* 2>/dev/null || true");
+        assert_eq!(turn.ok(), "", "the turn was not given back on {host}");
     }
     a_purged_package_says_what_it_left(&hosts);
 }
@@ -64,7 +83,7 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
 #[test]
 fn the_quick_start_works_word_for_word() {
     let hosts = Hosts::up("e2equick", HOSTS.len());
-    let package = package::build(hosts.scratch(), "0.1.0", false);
+    let package = Packages::build(hosts.scratch(), "0.1.0", false).deb;
     for host in HOSTS {
         hosts.bring(host, &package, "khactl_0.1.0_amd64.deb");
     }
@@ -87,52 +106,61 @@ fn the_quick_start_works_word_for_word() {
     api_answers_at_the_vip(&hosts, "cp1");
 }
 
-/// A check that only pretends, and inventories that cannot work.
-fn nothing_is_changed_before_all_is_checked(hosts: &Hosts, inventory: &Path, package: &Path) {
-    hosts.playbook("site", inventory, &["--check"]).ok();
-    let same_address = json!({ "khactl_package": package, "khactl_address": "10.77.0.11" });
-    let outside = json!({ "khactl_package": package, "khactl_vip_addresses": ["10.99.0.100/24"] });
-    let missing = json!({ "khactl_package": "/nowhere.deb" });
-    for (vars, words) in [
-        (same_address, "have the same address 10.77.0.11"),
-        (outside, "is not in the network of cp1"),
-        (missing, "there is no /nowhere.deb"),
-    ] {
-        let refused = hosts.playbook("site", &hosts.inventory(&HOSTS, &vars), &[]);
-        assert!(!refused.is_ok(), "{words}: {refused}");
-        assert!(refused.stdout.contains(words), "{words}: {refused}");
-    }
-    for host in HOSTS {
-        let found = hosts
-            .sh(
-                host,
-                "ls -d /etc/khactl /usr/bin/khad /run/khactl-turn 2>/dev/null || true",
-            )
-            .ok();
-        assert_eq!(found, "", "changed on {host}");
-    }
-}
-
-/// Killed in the middle, refused to somebody else, repeated by the same person.
-fn a_run_that_was_killed_is_repeated(hosts: &Hosts, inventory: &Path) {
+/// Gives what an idle agent has on its host: by then all are installed, and the others are still no members.
+fn a_run_is_killed_when_the_first_host_is_founded(hosts: &Hosts, inventory: &Path) -> Traces {
     let run = hosts.start_playbook("admin", "site", inventory, &[]);
     assert!(run.shows(LONG, |line| line.contains(FOUNDING)));
     hosts.step("killing the run while the first host is founded");
+    let printed = run.lines().join("\n");
     run.kill();
+    // What each host was found fit by is told before.
+    assert!(
+        printed.contains("ok      ports: all that are needed are free"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("mended  bundle: ") && !printed.contains("BLOCKS"),
+        "{printed}"
+    );
+    Traces::of(hosts, "cp2")
+}
+
+/// The same person takes the killed run up. Another one, meanwhile, is told who is at work.
+fn somebody_elses_run_is_refused_while_it_is_repeated(hosts: &Hosts, inventory: &Path) {
+    let run = hosts.start_playbook("admin", "site", inventory, &[]);
+    assert!(run.shows(LONG, |line| line.contains(INSTALLING)));
     let other = hosts
         .start_playbook("mallory", "site", inventory, &[])
         .wait(LONG);
     assert!(!other.is_ok(), "{other}");
     assert!(
-        other.stdout.contains("changes this cluster since"),
+        other.stdout.contains("admin@") && other.stdout.contains("changes this cluster since"),
         "{other}"
     );
+    assert!(
+        !other.stdout.contains(INSTALLING),
+        "it went on all the same: {other}"
+    );
+    hosts.step("somebody else's run was refused");
 
-    let repeated = hosts.playbook("site", inventory, &[]).ok();
+    let repeated = run.wait(LONG * 2).ok();
+    hosts.step("the repeated run has ended");
     assert!(
         changes(&repeated).values().any(|changed| *changed > 0),
         "{repeated}"
     );
+}
+
+/// Ansible brought it to one; the others fetched it there.
+fn every_host_has_the_bundle(hosts: &Hosts, digest: &str) {
+    for host in HOSTS {
+        let listed = hosts.sh(host, "khactl -o json bundle list").ok();
+        let listed: Value = serde_json::from_str(&listed).expect("bundles, as JSON");
+        assert_eq!(listed[0]["path"], BUNDLE, "on {host}: {listed}");
+        assert_eq!(listed[0]["digest"], digest, "on {host}: {listed}");
+        let brought = hosts.sh(host, "ls /opt/khactl/release").ok();
+        assert!(!brought.contains(".tar.gz"), "on {host}: {brought}");
+    }
 }
 
 fn no_host_wrote_a_token_down(hosts: &Hosts) {
@@ -149,9 +177,10 @@ fn no_host_wrote_a_token_down(hosts: &Hosts) {
 
 /// No component but khavip is another one afterwards, and every acknowledged write is there. Gives the inventory with the
 /// new package.
-fn agents_are_upgraded_under_load(hosts: &Hosts) -> PathBuf {
-    let next = package::build(hosts.scratch(), "0.2.0", true);
-    let inventory = hosts.inventory(&HOSTS, &json!({ "khactl_package": next }));
+fn agents_are_upgraded_under_load(hosts: &Hosts, vars: &Value) -> PathBuf {
+    let next = Packages::build(hosts.scratch(), "0.2.0", true).deb;
+    let vars = but(vars, &json!({ "khactl_package": next }));
+    let inventory = hosts.inventory(&HOSTS, &vars);
     let running = |program: &str| HOSTS.map(|host| hosts.pid(host, program));
     let stay = ["etcd", "kube-apiserver", "kube-scheduler"];
     let stayed = stay.map(running);
@@ -191,31 +220,43 @@ fn a_host_is_rebooted(hosts: &Hosts) {
     hosts.await_ready("cp2", HOSTS.len());
 }
 
-fn a_host_loses_its_power(hosts: &Hosts) {
-    hosts.script("kill", &["cp1"]).ok();
-    until("the status calls cp1 silent", SOON, || {
+fn a_host_loses_its_power(hosts: &Hosts, lost: &str) {
+    hosts.script("kill", &[lost]).ok();
+    until(&format!("the status calls {lost} silent"), SOON, || {
         let status = hosts.status("cp2")?;
         let all = status["hosts"].as_array()?;
-        let found = all.iter().find(|host| host["name"] == "cp1")?;
+        let found = all.iter().find(|host| host["name"] == lost)?;
         (found["state"] == "silent").then_some(())
     });
+    hosts.step(&format!("{lost} is without power"));
     api_answers_at_the_vip(hosts, "cp2");
-    hosts.script("start", &["cp1"]).ok();
-    hosts.await_ready("cp1", HOSTS.len());
 }
 
-/// Refused with the numbers, then done; and the same machine joins as a new host.
-fn a_host_goes_and_comes_again(hosts: &Hosts, inventory: &Path) {
+/// Removed by the others while it does not answer; then a machine with a new disk has its name and address.
+fn a_dead_host_is_replaced(hosts: &Hosts, inventory: &Path, dead: &str) {
+    let leaving = format!("khactl_leaving={dead}");
+    hosts
+        .playbook("remove_host", inventory, &["-e", &leaving])
+        .ok();
+    hosts.await_ready("cp2", HOSTS.len() - 1);
+    hosts.script("wipe", &[dead]).ok();
+    hosts.script("start", &[dead]).ok();
+    hosts.playbook("add_host", inventory, &[]).ok();
+    hosts.await_ready(dead, HOSTS.len());
+}
+
+/// Refused with the numbers, then done, and nothing of it stays; and the same machine joins as a new host.
+fn a_host_goes_and_comes_again(hosts: &Hosts, inventory: &Path, idle: &Traces) {
     let leaving = ["-e", "khactl_leaving=cp3"];
     let refused = hosts.playbook("remove_host", inventory, &leaving);
     assert!(
-        !refused.is_ok() && refused.stdout.contains("KHA"),
+        !refused.is_ok() && refused.stdout.contains("KHA2085"),
         "{refused}"
     );
     let forced = ["-e", "khactl_leaving=cp3", "-e", "khactl_force=true"];
     hosts.playbook("remove_host", inventory, &forced).ok();
     hosts.await_ready("cp1", HOSTS.len() - 1);
-    assert_eq!(components(hosts, "cp3"), "", "runs on cp3 still");
+    idle.await_again(hosts, "cp3", "its removal");
     hosts.playbook("add_host", inventory, &[]).ok();
     hosts.await_ready("cp1", HOSTS.len());
 }
@@ -243,29 +284,4 @@ fn api_answers_at_the_vip(hosts: &Hosts, by: &str) {
         let answer = hosts.sh(by, kubectl);
         (answer.stdout.trim() == "namespace/default").then_some(())
     });
-}
-
-/// The components that run on a host.
-fn components(hosts: &Hosts, host: &str) -> String {
-    let names = COMPONENTS.map(|name| name.chars().take(15).collect::<String>());
-    hosts
-        .sh(
-            host,
-            &format!("ps -e -o comm= | grep -x -E '{}' || true", names.join("|")),
-        )
-        .ok()
-}
-
-/// What khactl leaves on a host that has it: processes, addresses, rules, filters, permanent neighbours.
-fn traces(hosts: &Hosts, host: &str) -> String {
-    let looked = hosts
-        .sh(
-            host,
-            "ip -o addr show dev eth0 | grep -c ' 10[.]77[.]'; nft list tables; ip neigh show nud permanent; \
-             tc filter show dev eth0 ingress 2>/dev/null; \
-             find /sys/fs/cgroup/unified/khactl -mindepth 1 -type d 2>/dev/null; \
-             find /var/lib/khactl/etcd /var/lib/khactl/raft /var/lib/khactl/pki -type f 2>/dev/null; true",
-        )
-        .ok();
-    format!("{}{looked}", components(hosts, host)).replace(VIP, "the VIP")
 }

@@ -4,10 +4,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use khactl_tests::{LONG, Running, SOON, until};
+use khactl_tests::{Hosts, LONG, Running, SOON, programs_dir, until};
 use serde::Deserialize;
-
-use crate::hosts::Hosts;
 
 /// So many writes must have gone through before the test goes on.
 const WRITES: usize = 10;
@@ -84,5 +82,5 @@ impl Drop for Writer {
 }
 
 fn khactl(hosts: &Hosts) -> Command {
-    hosts.beside(crate::package::built().join("khactl"))
+    hosts.beside(programs_dir().join("khactl"))
 }

@@ -6,18 +6,27 @@ use std::process::Command;
 use std::time::Duration;
 
 use khactl_lab::measure::now_us;
-use khactl_tests::{LONG, Outcome, Running, SOON, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::outcome::Outcome;
+use crate::programs::{bundle, cache, programs_dir};
+use crate::running::Running;
+use crate::wait::until;
+use crate::{LONG, SOON};
+
 /// A playbook over all hosts, on a machine that builds the root tree and Ansible's environment for the first time.
 const PLAYBOOK: Duration = Duration::from_mins(8);
+/// A bundle is packed on a machine that is busy with more than it has cores.
+const PACK: Duration = Duration::from_mins(3);
 /// The end of each host's journal, in lines.
 const JOURNAL_LINES: &str = "60";
+/// The bundle as every host has it, read-only.
+const BUNDLE: &str = "/opt/khactl/bundles/v1.20.2";
 
 /// The hosts of one test.
 #[derive(Debug)]
-pub(crate) struct Hosts {
+pub struct Hosts {
     name: &'static str,
     scratch: TempDir,
     began_us: u64,
@@ -26,7 +35,7 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Boots `count` hosts, `cp1` at 10.77.0.11 and so on.
     #[track_caller]
-    pub(crate) fn up(name: &'static str, count: usize) -> Self {
+    pub fn up(name: &'static str, count: usize) -> Self {
         let hosts = Self {
             name,
             scratch: tempfile::tempdir().expect("a folder for what the test writes"),
@@ -40,19 +49,19 @@ impl Hosts {
     }
 
     /// Says what the test does now.
-    pub(crate) fn step(&self, text: &str) {
+    pub fn step(&self, text: &str) {
         let seconds = Duration::from_micros(now_us().saturating_sub(self.began_us)).as_secs();
         eprintln!("[{seconds:4} s] {text}");
     }
 
     /// A folder for what the test writes.
-    pub(crate) fn scratch(&self) -> &Path {
+    pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
     /// Runs `scripts/hosts VERB` for these hosts.
     #[track_caller]
-    pub(crate) fn script(&self, verb: &str, more: &[&str]) -> Outcome {
+    pub fn script(&self, verb: &str, more: &[&str]) -> Outcome {
         let mut command = Command::new(repository().join("scripts/hosts"));
         command.args([verb, self.name]).args(more);
         Running::start(&format!("scripts/hosts {verb}"), command).wait(PLAYBOOK)
@@ -60,7 +69,7 @@ impl Hosts {
 
     /// Runs a shell's script on a host, or in the machine beside them (`client`).
     #[track_caller]
-    pub(crate) fn sh(&self, host: &str, script: &str) -> Outcome {
+    pub fn sh(&self, host: &str, script: &str) -> Outcome {
         let mut command = Command::new(repository().join("scripts/hosts"));
         command.args(["exec", self.name, host]);
         if host == "client" {
@@ -71,7 +80,7 @@ impl Hosts {
     }
 
     /// A command beside the hosts, in their network.
-    pub(crate) fn beside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn beside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("hosts-{}-client", self.name)]);
         command.arg(program);
@@ -80,7 +89,7 @@ impl Hosts {
 
     /// Copies a file from this machine to a host.
     #[track_caller]
-    pub(crate) fn bring(&self, host: &str, file: &Path, to: &str) {
+    pub fn bring(&self, host: &str, file: &Path, to: &str) {
         let shell = format!(
             "{} exec {} {host} 'cat > {to}' < {}",
             repository().join("scripts/hosts").display(),
@@ -95,14 +104,14 @@ impl Hosts {
     }
 
     /// The status as a host's agent gives it; none while it gives none.
-    pub(crate) fn status(&self, host: &str) -> Option<Value> {
+    pub fn status(&self, host: &str) -> Option<Value> {
         let answer = self.sh(host, "khactl -o json status");
         serde_json::from_str(&answer.stdout).ok()
     }
 
     /// Waits until this many hosts are members, all are ready, and one holds the VIP.
     #[track_caller]
-    pub(crate) fn await_ready(&self, by: &str, count: usize) {
+    pub fn await_ready(&self, by: &str, count: usize) {
         until(&format!("all {count} hosts are ready"), LONG, || {
             let status = self.status(by)?;
             let hosts = status["hosts"].as_array()?;
@@ -115,7 +124,7 @@ impl Hosts {
 
     /// The pid of a program on a host.
     #[track_caller]
-    pub(crate) fn pid(&self, host: &str, program: &str) -> String {
+    pub fn pid(&self, host: &str, program: &str) -> String {
         // The kernel keeps 15 characters of a name.
         let short: String = program.chars().take(15).collect();
         self.sh(host, &format!("pgrep -x {short}"))
@@ -126,18 +135,15 @@ impl Hosts {
 
     /// Writes an inventory of these hosts; `vars` are laid over what a roll-out needs.
     #[track_caller]
-    pub(crate) fn inventory(&self, hosts: &[&str], vars: &Value) -> PathBuf {
-        let cache = std::env::var_os("KHACTL_CACHE").map_or_else(
-            || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/khactl"),
-            PathBuf::from,
-        );
+    pub fn inventory(&self, hosts: &[&str], vars: &Value) -> PathBuf {
         let mut all = json!({
             "ansible_user": "root",
             "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_private_key_file": cache.join("hosts/id_ed25519"),
+            "ansible_ssh_private_key_file": cache().join("hosts/id_ed25519"),
             "khactl_cluster_name": "rollout",
             "khactl_vip_addresses": ["10.77.0.100/24"],
             "khactl_kubernetes_version": "v1.20.2",
+            "khactl_bundle": BUNDLE,
         });
         for (key, value) in vars.as_object().into_iter().flatten() {
             all[key] = value.clone();
@@ -156,15 +162,41 @@ impl Hosts {
         file
     }
 
-    /// Starts a playbook of the collection as `user`.
+    /// The bundle as one file, and its digest.
     #[track_caller]
-    pub(crate) fn start_playbook(
+    pub fn bundle_file(&self) -> (PathBuf, String) {
+        let from = bundle();
+        let manifest = std::fs::read_to_string(from.join("manifest.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_str(&manifest).expect("the manifest is JSON");
+        let (kubernetes, etcd) = (&manifest["kubernetes"], &manifest["etcd"]);
+        let file = self.scratch().join("bundle.tar.gz");
+        let mut command = Command::new(programs_dir().join("khactl"));
+        command
+            .args(["-o", "json", "bundle", "create", "--kubernetes"])
+            .arg(kubernetes.as_str().unwrap_or_default())
+            .arg("--etcd")
+            .arg(etcd.as_str().unwrap_or_default())
+            .arg("--from")
+            .arg(&from)
+            .arg("--out")
+            .arg(&file);
+        let made = Running::start("khactl bundle create", command)
+            .wait(PACK)
+            .ok();
+        let made: Value = serde_json::from_str(&made).expect("what was made, as JSON");
+        self.step("the bundle is one file");
+        let digest = made["digest"].as_str().unwrap_or_default().to_owned();
+        (file, digest)
+    }
+
+    /// A playbook of the collection, as `user` would run it.
+    pub fn playbook_command(
         &self,
         user: &str,
         name: &str,
         inventory: &Path,
         more: &[&str],
-    ) -> Running {
+    ) -> Command {
         let mut command = self.beside(repository().join("scripts/ansible"));
         command
             .args(["playbook", "-i"])
@@ -180,12 +212,25 @@ impl Hosts {
                 "-o ControlMaster=auto -o ControlPersist=30s -o ServerAliveInterval=2 -o ServerAliveCountMax=3 \
                  -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
             );
+        command
+    }
+
+    /// Starts a playbook of the collection as `user`.
+    #[track_caller]
+    pub fn start_playbook(
+        &self,
+        user: &str,
+        name: &str,
+        inventory: &Path,
+        more: &[&str],
+    ) -> Running {
+        let command = self.playbook_command(user, name, inventory, more);
         Running::start(&format!("the playbook {name}"), command)
     }
 
     /// Runs a playbook of the collection to its end.
     #[track_caller]
-    pub(crate) fn playbook(&self, name: &str, inventory: &Path, more: &[&str]) -> Outcome {
+    pub fn playbook(&self, name: &str, inventory: &Path, more: &[&str]) -> Outcome {
         let outcome = self
             .start_playbook("admin", name, inventory, more)
             .wait(PLAYBOOK);
@@ -217,7 +262,7 @@ impl Drop for Hosts {
 }
 
 /// The repository's root.
-pub(crate) fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the repository is around the tests")
