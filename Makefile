@@ -66,7 +66,7 @@ docs: setup ## the documents as a book, into the cache's folder book
 	@scripts/setup docs
 	@scripts/book
 
-bench: build kube ## the figures, side by side with the same programs started by hand
+bench: build kube package ## the figures, side by side with the same programs started by hand; the package as it is released
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
 
 bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 50 minutes; table and picture into docs/benchmarks

@@ -15,6 +15,7 @@ mod milestone;
 mod outage;
 mod recipe;
 mod report;
+mod rollout;
 mod watching;
 
 use std::fs;
@@ -29,10 +30,11 @@ use components::Takeovers;
 use forming::Forming;
 use outage::Outages;
 use report::Report;
+use rollout::Rollouts;
 use watching::Silences;
 
 /// Measures khactl on lab hosts of this machine; needs root. KHACTL_BENCH_ROUNDS sets the number
-/// of rounds of every part (default: 5, for outages 10).
+/// of rounds of every part (default: 5, for outages 10, for roll-outs 3).
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Write all values to this file as JSON
@@ -56,6 +58,8 @@ enum Part {
     Components,
     /// How long a watch through the VIP tells nothing while its holder meets faults
     Watch,
+    /// site.yml on three prepared hosts, and the size of the package that it installs
+    Rollout,
 }
 
 impl Arguments {
@@ -108,6 +112,12 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }));
         report.figures.extend(silences.figures());
+    }
+    if arguments.wants(Part::Rollout) {
+        let mut rollouts = Rollouts::default();
+        let rounds = rounds(3)?;
+        whole = whole.and(caught(|| rollouts.measure(rounds)));
+        report.figures.extend(rollouts.figures());
     }
     println!("\n{report}");
     if let Some(file) = &arguments.json {
