@@ -165,19 +165,13 @@ impl Hosts {
     /// The bundle as one file, and its digest.
     #[track_caller]
     pub fn bundle_file(&self) -> (PathBuf, String) {
-        let from = bundle();
-        let manifest = std::fs::read_to_string(from.join("manifest.json")).expect("a manifest");
-        let manifest: Value = serde_json::from_str(&manifest).expect("the manifest is JSON");
-        let (kubernetes, etcd) = (&manifest["kubernetes"], &manifest["etcd"]);
+        let (kubernetes, etcd) = bundle_versions();
         let file = self.scratch().join("bundle.tar.gz");
         let mut command = Command::new(programs_dir().join("khactl"));
         command
             .args(["-o", "json", "bundle", "create", "--kubernetes"])
-            .arg(kubernetes.as_str().unwrap_or_default())
-            .arg("--etcd")
-            .arg(etcd.as_str().unwrap_or_default())
-            .arg("--from")
-            .arg(&from)
+            .args([kubernetes.as_str(), "--etcd", etcd.as_str(), "--from"])
+            .arg(bundle())
             .arg("--out")
             .arg(&file);
         let made = Running::start("khactl bundle create", command)
@@ -259,6 +253,15 @@ impl Drop for Hosts {
             .args(["down", self.name])
             .status();
     }
+}
+
+/// The versions of Kubernetes and etcd in the bundle under test.
+#[track_caller]
+pub fn bundle_versions() -> (String, String) {
+    let manifest = std::fs::read_to_string(bundle().join("manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_str(&manifest).expect("the manifest is JSON");
+    let word = |field: &str| manifest[field].as_str().unwrap_or_default().to_owned();
+    (word("kubernetes"), word("etcd"))
 }
 
 /// The repository's root.

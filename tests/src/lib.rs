@@ -39,7 +39,7 @@ pub use certificates::check_pki;
 pub use cluster::{Cluster, SPEC};
 pub use disk::SmallDisk;
 pub use foreign::{FOREIGN_CA, Foreign};
-pub use hosts::{Hosts, repository};
+pub use hosts::{Hosts, bundle_versions, repository};
 pub use machine::Machine;
 pub use network::HostNetwork;
 pub use outcome::{Outcome, Refusal};

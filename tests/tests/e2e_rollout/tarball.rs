@@ -1,20 +1,17 @@
-//! The tarball, for systems without dpkg: its script installs, upgrades and removes.
+//! The tarball, for systems without dpkg: a playbook installs it, its script upgrades and removes it. The bundle is made on
+//! the host.
 
 use std::path::Path;
 
-use khactl_tests::{Hosts, Packages, SOON, until};
+use khactl_tests::{Hosts, Packages, SOON, bundle_versions, until};
+use serde_json::json;
 
+use crate::BUNDLE;
 use crate::traces::Traces;
 
 const HOST: &str = "cp1";
-const SPEC: &str = "\
-apiVersion: khactl.io/v1alpha1
-kind: Cluster
-metadata: {name: tarball}
-spec:
-  vip: {addresses: [10.77.0.100/24]}
-  controlPlane: {kubernetesVersion: v1.20.2, bundle: /opt/khactl/bundles/v1.20.2}
-";
+/// What stands for a mirror: a folder on the host with the programs.
+const MIRROR: &str = "/opt/khactl/bundles/v1.20.2";
 /// An upgrade leaves them alone.
 const STAY: [&str; 3] = ["etcd", "kube-apiserver", "kube-scheduler"];
 /// It replaces these.
@@ -31,16 +28,22 @@ const STAYS: [&str; 7] = [
 ];
 
 #[test]
-fn the_tarballs_script_installs_upgrades_and_removes() {
+fn the_tarball_is_installed_upgraded_and_removed() {
     let hosts = Hosts::up("e2etarball", 1);
     let first = Packages::build(hosts.scratch(), "0.1.0", false).tarball;
     let next = Packages::build(hosts.scratch(), "0.2.0", true).tarball;
     let bare = Traces::of(&hosts, HOST);
 
-    run(&hosts, &first, "0.1.0", "");
-    hosts.step("the first version is installed");
-    let init = format!("cat > cluster.yaml <<'END'\n{SPEC}END\nkhactl init -f cluster.yaml");
-    hosts.sh(HOST, &init).ok();
+    let (_, etcd) = bundle_versions();
+    let vars = json!({
+        "khactl_package": first,
+        "khactl_bundle": BUNDLE,
+        "khactl_etcd_version": etcd,
+        "khactl_bundle_mirror": MIRROR,
+    });
+    let inventory = hosts.inventory(&[HOST], &vars);
+    let told = hosts.playbook("site", &inventory, &[]).ok();
+    assert!(told.contains("WARNING: ONE HOST"), "{told}");
     hosts.await_ready(HOST, 1);
 
     let pid = |program: &str| hosts.pid(HOST, program);
