@@ -197,6 +197,7 @@ impl Hosts {
             .arg(inventory)
             .arg(format!("khactl.cluster.{name}"))
             .args(more)
+            .env_remove("SUDO_USER")
             .env("USER", user)
             .env("ANSIBLE_NOCOLOR", "1")
             .env("ANSIBLE_PIPELINING", "1")
