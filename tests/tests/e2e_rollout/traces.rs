@@ -64,3 +64,12 @@ impl Traces {
         );
     }
 }
+
+#[test]
+fn what_came_and_what_went_are_both_told() {
+    let traces = |lines: &[&str]| Traces(lines.iter().map(|line| (*line).to_owned()).collect());
+    let before = traces(&["f /etc/kept", "f /etc/gone"]);
+    let after = traces(&["f /etc/kept", "khavip"]);
+    assert_eq!(after.differences(&before), ["+ khavip", "- f /etc/gone"]);
+    assert!(after.differences(&after).is_empty());
+}
