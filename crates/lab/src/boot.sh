@@ -43,6 +43,14 @@ mount -t sysfs sysfs /sys
 mount --rbind /opt/khactl/cgroup /sys/fs/cgroup
 umount -l /opt/khactl/cgroup
 rmdir /opt/khactl/cgroup
+# Its own cgroup is the root of the unified hierarchy, so that what the host makes there stands still and goes with it.
+own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+  if [ "${own:-/}" != / ] && [ -f "$root/cgroup.controllers" ] && [ -d "$root$own" ]; then
+    mount --bind "$root$own" "$root"
+    break
+  fi
+done
 
 cd /
 echo "ready $pid"
