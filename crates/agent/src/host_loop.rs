@@ -178,6 +178,9 @@ impl HostLoop {
         let arguments = state.arguments_of(host.id).unwrap_or(0);
         let mut report = report(host.id, arguments, &facts, &plan, &failures);
         self.tell_of_agent_leaf(&host.name, &mut report);
+        if let Some(vip) = &mut report.vip {
+            self.node.identities.complete(&mut vip.fenced_components);
+        }
         let settled = plan.components.iter().all(|(_, status)| {
             matches!(
                 status.state(),

@@ -25,7 +25,7 @@ use crate::overview::RaftView;
 use crate::refused::{Refused, chain};
 use crate::reports::Reports;
 use crate::standing::Standing;
-use crate::takeover::Fences;
+use crate::takeover::{Fences, Identities};
 use crate::time;
 use crate::vip_loop::VipView;
 use khactl_pki::SealingKey;
@@ -72,6 +72,8 @@ pub struct Node {
     reports: Mutex<Reports>,
     /// What the hosts told of their fences.
     pub fences: Fences,
+    /// Whose identity this host's processes were seen with.
+    pub identities: Identities,
     /// What the host loop last saw.
     pub host_view: watch::Sender<HostView>,
     /// What the leader's loop last saw.
@@ -109,6 +111,7 @@ impl Node {
             sealing,
             reports: Mutex::default(),
             fences: Fences::default(),
+            identities: Identities::default(),
             host_view: watch::channel(HostView::default()).0,
             leader_view: watch::channel(LeaderView::default()).0,
             vip_view: watch::channel(VipView::default()).0,

@@ -3,6 +3,7 @@
 //! the most; nobody waits for them, a start least of all.
 
 mod fences;
+mod identities;
 mod lost;
 mod own;
 
@@ -20,6 +21,7 @@ use crate::agent::Agent;
 use crate::node::Node;
 
 pub use fences::Fences;
+pub use identities::Identities;
 
 /// Of one call to the API. The balancer gives up a dead API server sooner.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);

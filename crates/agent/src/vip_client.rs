@@ -176,6 +176,7 @@ fn armed(fence: v1::VipFence) -> Vec<FencedComponent> {
                 name: ComponentName::parse(&process.component)?,
                 pid: process.pid,
                 start_ticks: process.start_ticks,
+                identity: None,
             })
         })
         .collect()

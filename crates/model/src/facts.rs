@@ -182,6 +182,10 @@ pub struct FencedComponent {
     pub pid: u32,
     /// Clock ticks between boot and its start; with the id they name the process.
     pub start_ticks: u64,
+    /// The holder of the component's Lease that was seen while this process ran: it is this process, or one of the same
+    /// machine that ended before it. `None`: no such holder was seen.
+    #[serde(default)]
+    pub identity: Option<String>,
 }
 
 /// What of the kernel holds back the VIP's packets while a host has no right to them.

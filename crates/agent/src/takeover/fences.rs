@@ -15,7 +15,7 @@ pub struct Fences(Mutex<BTreeMap<u64, Armed>>);
 /// The same to be told: without a time of anybody's clock.
 #[derive(Debug, Serialize, Deserialize)]
 struct Told {
-    components: Vec<ComponentName>,
+    components: BTreeMap<ComponentName, String>,
     epoch: u64,
     machine: String,
     age_ms: u64,
@@ -29,7 +29,7 @@ impl Fences {
             components: vip
                 .into_iter()
                 .flat_map(|vip| &vip.fenced_components)
-                .map(|fenced| fenced.name)
+                .filter_map(|fenced| Some((fenced.name, fenced.identity.clone()?)))
                 .collect(),
             epoch: vip.map_or(0, |vip| vip.epoch),
             machine: report.machine.clone(),
@@ -45,7 +45,7 @@ impl Fences {
             .iter()
             .map(|(id, armed)| {
                 let told = Told {
-                    components: armed.components.iter().copied().collect(),
+                    components: armed.components.clone(),
                     epoch: armed.epoch,
                     machine: armed.machine.clone(),
                     age_ms: now_ms.saturating_sub(armed.told_ms),
@@ -66,7 +66,7 @@ impl Fences {
                 continue;
             }
             let armed = Armed {
-                components: told.components.into_iter().collect(),
+                components: told.components,
                 epoch: told.epoch,
                 machine: told.machine,
                 told_ms,
@@ -87,11 +87,13 @@ impl Fences {
 
 #[cfg(test)]
 mod tests {
+    use khactl_model::facts::{FencedComponent, VipFact};
+
     use super::*;
 
     fn armed(epoch: u64, told_ms: u64) -> Armed {
         Armed {
-            components: [ComponentName::KubeScheduler].into(),
+            components: [(ComponentName::KubeScheduler, "cp2_a".to_owned())].into(),
             epoch,
             machine: "cp2".to_owned(),
             told_ms,
@@ -109,6 +111,36 @@ mod tests {
         leader.known().insert(2, armed(2, 0));
         follower.learn(&leader.to_json(1_400), 90_000);
         assert_eq!(follower.armed()[&2], armed(3, 89_600));
+    }
+
+    #[test]
+    fn a_fence_counts_only_for_an_identity_that_its_process_was_seen_with() {
+        let fences = Fences::default();
+        let fenced = |name, identity: Option<&str>| FencedComponent {
+            name,
+            pid: 70,
+            start_ticks: 9,
+            identity: identity.map(str::to_owned),
+        };
+        let report = HostReport {
+            host_id: 2,
+            version: String::new(),
+            machine: "cp2".to_owned(),
+            components: Vec::new(),
+            vip: Some(VipFact {
+                epoch: 3,
+                fenced_components: vec![
+                    fenced(ComponentName::KubeControllerManager, None),
+                    fenced(ComponentName::KubeScheduler, Some("cp2_a")),
+                ],
+                ..VipFact::default()
+            }),
+            problems: Vec::new(),
+            certificates: BTreeMap::new(),
+            arguments: 0,
+        };
+        fences.reported(&report, 1_000);
+        assert_eq!(fences.armed()[&2], armed(3, 1_000));
     }
 
     #[test]

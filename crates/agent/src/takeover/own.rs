@@ -23,6 +23,8 @@ use crate::time;
 
 /// So often the Lease is looked at while the process lives.
 const LEARN_EVERY: Duration = Duration::from_secs(5);
+/// The same while the process' identity is not known: until it is, nobody may clear its Lease when its host is lost.
+const LEARN_SOON: Duration = Duration::from_secs(1);
 /// After an API server that did not answer.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Later than this it has nearly run out.
@@ -42,6 +44,7 @@ pub(super) fn spawn(agent: &Arc<Agent>, node: &Arc<Node>, component: ComponentNa
         client: None,
         sightings: Sightings::default(),
         living: None,
+        identified: None,
         done: None,
     };
     // Before anything else starts the next one: what ended while there was no khad is still on record.
@@ -70,6 +73,8 @@ struct Own {
     sightings: Sightings,
     /// The process that runs.
     living: Option<Key>,
+    /// The process whose identity has been seen.
+    identified: Option<Key>,
     /// The dead one that was seen to last.
     done: Option<Key>,
 }
@@ -86,10 +91,15 @@ impl Own {
                 self.release(dead).await;
                 continue;
             }
+            let pause = if self.identified.is_some() && self.identified == self.living {
+                LEARN_EVERY
+            } else {
+                LEARN_SOON
+            };
             let dead = tokio::select! {
                 dead = self.end() => Some(dead),
                 _ = changes.changed() => None,
-                () = time::pause(LEARN_EVERY) => {
+                () = time::pause(pause) => {
                     self.learn().await;
                     None
                 }
@@ -138,15 +148,27 @@ impl Own {
         }
     }
 
-    /// So that a holder is known from before the next process was started.
+    /// So that a holder is known from before the next process was started, and as which one this process leads.
     async fn learn(&mut self) {
-        if self.living.is_none() {
+        let Some(living) = self.living else { return };
+        let Some(spec) = self.spec() else { return };
+        let read = match self.look(&spec).await {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(component = %self.component, error, "the Lease was not read");
+                return;
+            }
+        };
+        if read.lease.holder_host() != Some(self.machine.as_str()) {
             return;
         }
-        if let Some(spec) = self.spec()
-            && let Err(error) = self.look(&spec).await
-        {
-            tracing::debug!(component = %self.component, error, "the Lease was not read");
+        // After the answer: it still runs, hence no process that was started after it can have been seen.
+        let process = self.process();
+        if let Some(process) = process.filter(|found| found.running && key(found) == living) {
+            let identities = &self.node.identities;
+            identities.seen(self.component, &process, &read.lease.holder);
+            self.identified = Some(living);
         }
     }
 

@@ -61,6 +61,7 @@ fn fenced(cx: &Cx<'_>) -> Vec<FencedComponent> {
             name,
             pid: process.pid,
             start_ticks: process.start_ticks,
+            identity: None,
         })
         .collect()
 }

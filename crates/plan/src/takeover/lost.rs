@@ -8,7 +8,7 @@ use khactl_model::component::ComponentName;
 use khactl_model::leader_lease::LeaderLease;
 use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Refusal, Sightings, Verdict, forbidden};
 
@@ -25,8 +25,8 @@ const UNCHANGED_MS_MAX: u32 = 600;
 /// What a host told of its fence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Armed {
-    /// Components whose process its khavip kills.
-    pub components: BTreeSet<ComponentName>,
+    /// Components whose process its khavip kills, and the identity that this process was seen with.
+    pub components: BTreeMap<ComponentName, String>,
     /// The epoch whose members it counts.
     pub epoch: u64,
     /// What its machine is called.
@@ -137,7 +137,7 @@ pub fn judge_lost(cx: &LostCx<'_>) -> Verdict {
             needed,
         });
     }
-    if let Some(refusal) = unfenced(cx, host, from_ms) {
+    if let Some(refusal) = unfenced(cx, host, &lease.holder, from_ms) {
         return Verdict::Leave(refusal);
     }
     // Looked at after the kill was due: nothing that was written later is the dead one's.
@@ -153,10 +153,12 @@ pub fn judge_lost(cx: &LostCx<'_>) -> Verdict {
     }
 }
 
-/// Why the host's fence does not vouch for it, if it does not.
-fn unfenced(cx: &LostCx<'_>, host: &Host, silent_from_ms: u64) -> Option<Refusal> {
+/// Why the host's fence does not vouch for the holder's death, if it does not. What it kills is one process: another one,
+/// started since, may hold the Lease by another identity.
+fn unfenced(cx: &LostCx<'_>, host: &Host, holder: &str, silent_from_ms: u64) -> Option<Refusal> {
     let armed = cx.armed.get(&host.id).filter(|armed| {
-        armed.components.contains(&cx.component)
+        let identity = armed.components.get(&cx.component);
+        identity.is_some_and(|identity| identity == holder)
             && armed.epoch == cx.state.lease.epoch
             && armed.told_ms.saturating_add(TOLD_BEFORE_MS) >= silent_from_ms
     });
@@ -237,7 +239,7 @@ mod tests {
             sightings.note(lease("6", "cp1_a"), 9_800);
             sightings.note(lease("7", "cp1_a"), 10_300);
             let armed = |id| Armed {
-                components: [KubeControllerManager].into(),
+                components: [(KubeControllerManager, format!("cp{id}_a"))].into(),
                 epoch: 3,
                 machine: format!("cp{id}"),
                 told_ms: 9_500,
@@ -368,6 +370,14 @@ mod tests {
         // Told so long before the silence that it may have changed since.
         let mut scene = Scene::of(3);
         scene.armed.get_mut(&1).unwrap().told_ms = 10_000 - TOLD_BEFORE_MS - 1;
+        assert_eq!(scene.verdict(), not_armed());
+    }
+
+    #[test]
+    fn a_process_that_was_started_after_the_report_keeps_its_lease() {
+        let mut scene = Scene::of(3);
+        // The one that was told of was killed, and the next one won the Lease while its host was still not heard.
+        scene.sightings.note(lease("8", "cp1_b"), 10_600);
         assert_eq!(scene.verdict(), not_armed());
     }
 
