@@ -19,8 +19,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::address::{Leftover, Netlink, Target, Vip, clear_neighbours, quiet_other_interfaces};
 use crate::error::{VipError, chain};
-use crate::feed::Wanted;
-use crate::fence::ProcessId;
+use crate::feed::{Wanted, WantedLease};
+use crate::fence::{FencedProcess, ProcessId};
 use crate::gate::{Gate, GateStatus};
 use crate::instance::{Instance, Purpose};
 use crate::lease::LeaseStatus;
@@ -28,6 +28,9 @@ use crate::reason::Situation;
 
 /// How long a hand-over that was asked for is waited for; the lease itself needs milliseconds.
 const HAND_OVER: Duration = Duration::from_secs(3);
+
+/// How long the lease thread may take to take over what it is to guard; it needs microseconds.
+const GUARD: Duration = Duration::from_secs(1);
 
 /// Longer than any shutdown takes.
 const REST_MAX: Duration = Duration::from_mins(10);
@@ -57,6 +60,8 @@ struct State {
     held: bool,
     /// How many processes the fence had ended when it was last looked at.
     fired: u64,
+    /// No process lives that a fence before the present one may have armed.
+    disarmed: bool,
     /// Since the last feed, or the last try.
     problems: Vec<String>,
     /// What keeps this host from serving; empty if it is fit.
@@ -110,6 +115,10 @@ impl State {
                 let targets = &instance.purpose.targets;
                 instance.observed().borrow().is_out_of_place(targets)
             })
+    }
+
+    fn is_guarding(&self) -> bool {
+        self.instance.as_ref().is_some_and(Instance::is_guarding)
     }
 }
 
@@ -322,7 +331,6 @@ impl Control {
             return;
         }
         state.problems.clear();
-        self.balancer.apply(wanted.balancer.clone());
         let targets = match place(&wanted.vips) {
             Ok(targets) => targets,
             Err(error) => {
@@ -349,13 +357,20 @@ impl Control {
                 }
             }
         }
+        let mut told = false;
         if let (Some(instance), Some(lease)) = (&mut state.instance, &wanted.lease) {
             // The same place by another name, perhaps.
             instance.purpose.targets = purpose.map(|p| p.targets).unwrap_or_default();
             instance.feed(lease);
-            if let Err(error) = instance.fence(lease) {
-                note(&mut state.problems, &error);
+            let fenced = instance.fence(lease);
+            if let Err(error) = &fenced {
+                note(&mut state.problems, error);
             }
+            told = fenced.is_ok();
+        }
+        // First what may be counted as dead elsewhere is dead or guarded, then it may reach an API server again.
+        if is_guarded(state, wanted.lease.as_ref(), told).await {
+            self.balancer.apply(wanted.balancer);
         }
         self.judge_fitness(state);
     }
@@ -460,6 +475,60 @@ impl Control {
         instance.set_fit(&unfit);
         state.unfit = unfit;
     }
+}
+
+/// Whether nothing lives that another fence may have armed and none guards now; `told` says that the present one was told of
+/// all that it is to guard. Where no lease thread can be had this is brought about at once: nothing but being named when this
+/// process began, or when the lease thread ended, tells what was armed.
+async fn is_guarded(state: &mut State, wanted: Option<&WantedLease>, told: bool) -> bool {
+    let Some(wanted) = wanted else { return true };
+    if state.instance.is_none() {
+        if !state.disarmed {
+            match end_unguarded(&wanted.fenced) {
+                Ok(()) => state.disarmed = true,
+                Err(error) => note(&mut state.problems, &error),
+            }
+        }
+        return state.disarmed;
+    }
+    state.disarmed = false;
+    let deadline = boottime() + GUARD;
+    while !state.is_guarding() {
+        if !told {
+            return false;
+        }
+        if boottime() >= deadline {
+            let problem = "the lease thread does not take over what it is to guard";
+            tracing::warn!(problem, "khavip is hindered");
+            state.problems.push(problem.to_owned());
+            return false;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    true
+}
+
+/// Kills these processes, whoever started them.
+fn end_unguarded(processes: &BTreeMap<ProcessId, String>) -> Result<(), VipError> {
+    for (id, component) in processes {
+        let failed = |cause| VipError::Fence {
+            component: component.clone(),
+            pid: id.pid,
+            cause,
+        };
+        let Some(process) = FencedProcess::open(*id).map_err(failed)? else {
+            continue;
+        };
+        if !process.kill() {
+            return Err(failed(io::ErrorKind::PermissionDenied.into()));
+        }
+        tracing::warn!(
+            component,
+            pid = id.pid,
+            "ended: no lease thread guards it, and others may count on its end"
+        );
+    }
+    Ok(())
 }
 
 /// Finds every VIP's place on this host.

@@ -8,6 +8,9 @@
 //!     │                                                             ▲
 //!     └── fed to a khavip that knew of none yet ────────────────────┘
 //! ```
+//!
+//! For what a new khavip is fed first, silence counts as if the one before had never ended: from the last contact that it
+//! has left, and from the boot if it has left none.
 
 mod process;
 
@@ -46,9 +49,18 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     process: ProcessId,
-    /// When it was first fed.
+    /// When it was first fed: what was asked before proves nothing of it.
     since: u64,
+    /// From when silence counts for it, if there is no later contact.
+    counts_from: u64,
     state: State,
+}
+
+impl Place {
+    /// When it is to be killed, if there is no later contact.
+    fn due(&self, contact: u64) -> u64 {
+        contact.max(self.counts_from).saturating_add(SILENCE)
+    }
 }
 
 /// A fenced process as it is told to others.
@@ -75,6 +87,8 @@ pub struct FenceView {
     pub fired: u64,
     /// How long a majority had been silent when the last one was, in nanoseconds.
     pub fired_after: u64,
+    /// Processes were named since the start, be it none at all; what was overdue among the first was killed.
+    pub guarding: bool,
 }
 
 /// The decision. Fixed size: the thread that asks it does not allocate.
@@ -87,6 +101,8 @@ pub(crate) struct Fence {
     /// Per member, when the latest question that it answered was sent; 0 while there was none.
     answered: [u64; MEMBERS_MAX],
     contact: u64,
+    /// The contact of the khavip before this one.
+    inherited: u64,
     first_seq: u64,
     asked: u64,
     sent: [u64; ASKED_MAX],
@@ -99,14 +115,16 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// `first_seq` is different after every start, so that nobody answers a question of an earlier process.
-    pub(crate) fn new(own: u64, first_seq: u64) -> Self {
+    /// `first_seq` is different after every start, so that nobody answers a question of an earlier process. `inherited` is
+    /// the contact that this process' predecessor of the same boot has left, 0 if there is none to show.
+    pub(crate) fn new(own: u64, first_seq: u64, inherited: u64) -> Self {
         Self {
             own,
             members: Configuration::default(),
             confirmed: false,
             answered: [0; MEMBERS_MAX],
             contact: 0,
+            inherited,
             first_seq,
             asked: 0,
             sent: [0; ASKED_MAX],
@@ -136,13 +154,14 @@ impl Fence {
 
     /// Which processes are fenced from now on; those that were already stay as they are.
     ///
-    /// What the first feed names may have been armed by the khavip before this one: it is armed at once.
+    /// What the first feed names may have been armed by the khavip before this one: it is armed at once, and overdue at once
+    /// if that one's last contact is too long ago.
     pub(crate) fn guard(&mut self, processes: impl Iterator<Item = ProcessId>, now: u64) {
         let before = self.places;
-        let fresh = if std::mem::replace(&mut self.fed, true) {
-            State::Waiting
+        let (state, counts_from) = if std::mem::replace(&mut self.fed, true) {
+            (State::Waiting, now)
         } else {
-            State::Armed
+            (State::Armed, self.inherited)
         };
         self.places = [None; FENCED_MAX];
         for (place, process) in self.places.iter_mut().zip(processes) {
@@ -154,7 +173,8 @@ impl Fence {
                     .unwrap_or(Place {
                         process,
                         since: now,
-                        state: fresh,
+                        counts_from,
+                        state,
                     }),
             );
         }
@@ -191,17 +211,13 @@ impl Fence {
     /// is over, whatever arrived meanwhile.
     pub(crate) fn overdue(&mut self, now: u64) -> impl Iterator<Item = (usize, ProcessId)> + use<> {
         self.look(now);
-        let (deadline, alone, free) = (
-            self.contact.saturating_add(SILENCE),
-            self.is_alone(),
-            now >= self.not_before,
-        );
+        let (contact, alone, free) = (self.contact, self.is_alone(), now >= self.not_before);
         self.places
             .into_iter()
             .enumerate()
             .filter_map(|(place, kept)| Some((place, kept?)))
             .filter(move |(_, kept)| kept.state == State::Armed && free && !alone)
-            .filter(move |(_, kept)| now >= deadline.max(kept.since.saturating_add(SILENCE)))
+            .filter(move |(_, kept)| now >= kept.due(contact))
             .map(|(place, kept)| (place, kept.process))
     }
 
@@ -216,10 +232,10 @@ impl Fence {
         }
         kept.state = State::Killed;
         self.fired += 1;
-        self.fired_after = now.saturating_sub(self.contact.max(kept.since));
+        self.fired_after = now.saturating_sub(self.contact.max(kept.counts_from));
     }
 
-    /// The latest time at which there is something to do.
+    /// The earliest time at which there is something to do.
     pub(crate) fn wake(&self) -> u64 {
         if !self.asks() {
             return u64::MAX;
@@ -227,8 +243,7 @@ impl Fence {
         let armed = self.places.iter().flatten();
         armed
             .filter(|kept| kept.state == State::Armed)
-            .map(|kept| self.contact.max(kept.since).saturating_add(SILENCE))
-            .map(|due| due.max(self.not_before))
+            .map(|kept| kept.due(self.contact).max(self.not_before))
             .fold(self.next_ask, u64::min)
     }
 
@@ -249,6 +264,7 @@ impl Fence {
             places,
             fired: self.fired,
             fired_after: self.fired_after,
+            guarding: self.fed,
         }
     }
 

@@ -112,7 +112,7 @@ impl Instance {
     }
 
     /// Tells the fence which processes to end when no majority answers; one that has ended already is none of them. Only a
-    /// change is told.
+    /// change is told. The first time it is told all or nothing: what is missing then would pass for never armed later.
     pub(crate) fn fence(&mut self, wanted: &WantedLease) -> Result<(), VipError> {
         let ids: BTreeSet<ProcessId> = wanted.fenced.keys().copied().collect();
         if self.fenced.as_ref() == Some(&ids) {
@@ -132,10 +132,18 @@ impl Instance {
                 }
             }
         }
+        if let Some(failure) = failure.take_if(|_| !self.is_guarding()) {
+            return Err(failure);
+        }
         self.lease.fence(processes.into());
         // Told again, if one could not be opened.
         self.fenced = failure.is_none().then_some(ids);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// The fence has taken over what it was first told, and has killed what was overdue of it.
+    pub(crate) fn is_guarding(&self) -> bool {
+        self.lease.status().fencing.guarding
     }
 
     /// Tells the lease whether this host can serve. Only a change is told.

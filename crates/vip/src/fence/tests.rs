@@ -29,7 +29,7 @@ fn process(pid: u32) -> ProcessId {
 
 /// Host 1's fence, past its first feed, so that what is fed from now on waits for a majority.
 fn fence(ids: &[u64]) -> Fence {
-    let mut fence = Fence::new(1, 77);
+    let mut fence = Fence::new(1, 77, 0);
     fence.feed(members(1, ids), true, START);
     fence.guard([].into_iter(), START);
     fence
@@ -114,18 +114,50 @@ fn a_process_that_was_started_without_a_majority_is_left_alone_until_there_is_on
 }
 
 #[test]
-fn what_the_first_feed_names_is_killed_also_if_no_majority_ever_answers() {
-    let mut fence = Fence::new(1, 77);
+fn what_the_first_feed_names_is_killed_a_silence_after_the_contact_of_the_khavip_before() {
+    let fed = START + 400 * MS;
+    let mut fence = Fence::new(1, 77, START);
+    fence.feed(members(1, &[1, 2, 3]), true, fed);
+    fence.guard([process(50)].into_iter(), fed);
+    assert!(!is_armed(&fence), "nobody may rely on it yet");
+    assert_eq!(overdue(&mut fence, START + SILENCE - 1), []);
+    assert_eq!(overdue(&mut fence, START + SILENCE), [50]);
+    fence.fired(0, true, START + SILENCE);
+    assert_eq!(fence.view().fired_after, SILENCE);
+}
+
+#[test]
+fn a_new_khavip_that_can_show_no_contact_kills_what_it_is_fed_first_before_it_hears_anybody() {
+    for inherited in [0, START - SILENCE] {
+        let mut fence = Fence::new(1, 77, inherited);
+        fence.feed(members(1, &[1, 2, 3]), true, START);
+        assert!(!fence.view().guarding);
+        fence.guard([process(50)].into_iter(), START);
+        assert!(fence.view().guarding);
+        assert_eq!(overdue(&mut fence, START), [50]);
+        fence.fired(0, true, START);
+        ask(&mut fence, START, &[2, 3]);
+        // What comes later was never armed by anybody.
+        fence.guard([process(51)].into_iter(), START);
+        assert_eq!(overdue(&mut fence, START), []);
+    }
+}
+
+#[test]
+fn a_new_khavip_that_reaches_a_majority_in_time_kills_nothing() {
+    let mut fence = Fence::new(1, 77, START - SILENCE + MS);
     fence.feed(members(1, &[1, 2, 3]), true, START);
     fence.guard([process(50)].into_iter(), START);
-    assert!(!is_armed(&fence), "nobody may rely on it yet");
+    assert_eq!(overdue(&mut fence, START), []);
+    ask(&mut fence, START, &[3]);
+    assert!(is_armed(&fence));
     assert_eq!(overdue(&mut fence, START + SILENCE - 1), []);
     assert_eq!(overdue(&mut fence, START + SILENCE), [50]);
 }
 
 #[test]
 fn without_a_confirmed_epoch_nobody_may_rely_on_it() {
-    let mut fence = Fence::new(1, 77);
+    let mut fence = Fence::new(1, 77, START);
     fence.feed(members(1, &[1, 2, 3]), false, START);
     fence.guard([process(50)].into_iter(), START);
     ask(&mut fence, START, &[2, 3]);
@@ -136,7 +168,7 @@ fn without_a_confirmed_epoch_nobody_may_rely_on_it() {
 
 #[test]
 fn without_a_confirmed_epoch_nothing_new_is_killed() {
-    let mut fence = Fence::new(1, 77);
+    let mut fence = Fence::new(1, 77, START);
     fence.feed(members(1, &[1, 2, 3]), false, START);
     fence.guard([].into_iter(), START);
     fence.guard([process(50)].into_iter(), START);
@@ -182,7 +214,7 @@ fn only_a_question_that_was_sent_after_the_feed_arms() {
 
 #[test]
 fn told_the_same_again_changes_nothing() {
-    let mut fence = Fence::new(1, 77);
+    let mut fence = Fence::new(1, 77, START);
     fence.feed(members(1, &[1, 2, 3]), true, START);
     fence.guard([process(50)].into_iter(), START);
     fence.guard([process(50)].into_iter(), START + 900 * MS);
@@ -222,7 +254,7 @@ fn answers_to_an_earlier_process_of_this_host_count_nothing() {
     let mut before = fence(&[1, 2, 3]);
     before.guard([process(50)].into_iter(), START);
     let seq = before.ask(START).expect("due");
-    let mut fence = Fence::new(1, 99_999);
+    let mut fence = Fence::new(1, 99_999, START);
     fence.feed(members(1, &[1, 2, 3]), true, START);
     fence.guard([process(50)].into_iter(), START);
     fence.ask(START);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use khactl_lease::RecordBinding;
 
 use super::command::{Commands, HandOver};
+use super::contact_file::ContactFile;
 use super::feed::Prepared;
 use super::record_file::RecordFile;
 use super::status::Board;
@@ -52,6 +53,9 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
         host: config.host_id,
     };
     let (record_file, record) = RecordFile::open(&config.record, binding)?;
+    // After the record's lock: it has one writer.
+    let contact_path = config.record.with_extension("contact");
+    let (contact_file, contact) = ContactFile::open(&contact_path, binding)?;
     let socket = UdpSocket::bind(config.bind)?;
     socket.set_nonblocking(true)?;
     let commands = Arc::new(Commands::new()?);
@@ -63,6 +67,8 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
         socket,
         record_file,
         record,
+        contact_file,
+        contact,
         commands: commands.clone(),
         board: board.clone(),
         incarnation: khactl_sys::entropy::seed()? | 1,

@@ -14,8 +14,10 @@ mod authentication;
 mod burst;
 mod clock;
 mod command;
+mod contact_file;
 mod distribution;
 mod feed;
+mod fencing;
 mod handle;
 mod judge;
 mod observation;
@@ -67,7 +69,8 @@ pub struct LeaseConfig {
     pub bind: SocketAddr,
     /// The cluster's id. Datagrams and records of another cluster are refused.
     pub cluster: [u8; 16],
-    /// The record's file, on tmpfs: it must not survive a reboot. A lock on it keeps two processes apart (P10).
+    /// The record's file, on tmpfs: it must not survive a reboot. A lock on it keeps two processes apart (P10). Beside it,
+    /// with the extension `contact`, is what the fence keeps for the next process.
     pub record: PathBuf,
     /// The kernel's boot id (`/proc/sys/kernel/random/boot_id`). A record of another boot counts for nothing (A8).
     pub boot_id: [u8; 16],

@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::burst::Burst;
 use super::clock::{Watch, boottime_ns};
 use super::command::Commands;
+use super::contact_file::ContactFile;
 use super::feed::Prepared;
+use super::fencing::Fencing;
 use super::judge::judge;
 use super::observation::Observation;
 use super::parting::{Leaving, Parting};
@@ -26,7 +28,7 @@ use super::status::{Board, Counters, Snapshot};
 use super::timer::Timer;
 use super::unclosed::{AGAIN, Unclosed};
 use super::{LeaseConfig, VipPort};
-use crate::fence::{Fence, FencedProcess};
+use crate::fence::Fence;
 
 /// Above ordinary threads, below the kernel's own.
 const PRIORITY: i32 = 50;
@@ -44,6 +46,9 @@ pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) record_file: RecordFile,
     pub(super) record: Option<Record>,
+    pub(super) contact_file: ContactFile,
+    /// What was in it.
+    pub(super) contact: u64,
     pub(super) commands: Arc<Commands>,
     pub(super) board: Arc<Board>,
     pub(super) incarnation: u64,
@@ -67,8 +72,7 @@ struct Worker {
     open_until: u64,
     unclosed: Unclosed,
     parting: Parting,
-    fence: Fence,
-    fenced: Box<[FencedProcess]>,
+    fencing: Fencing,
 }
 
 /// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address.
@@ -79,6 +83,8 @@ pub(super) fn live(parts: Parts) {
         socket,
         record_file,
         record,
+        contact_file,
+        contact,
         commands,
         board,
         incarnation,
@@ -103,8 +109,10 @@ pub(super) fn live(parts: Parts) {
         open_until: 0,
         unclosed: Unclosed::inherited(boottime_ns()),
         parting: Parting::default(),
-        fence: Fence::new(config.host_id, incarnation),
-        fenced: Box::default(),
+        fencing: Fencing::new(
+            Fence::new(config.host_id, incarnation, contact),
+            contact_file,
+        ),
     };
     let identity = Identity {
         host: config.host_id,
@@ -156,10 +164,10 @@ impl Worker {
             (snapshot.view, snapshot.counters) = (view, self.counters);
             let now = boottime_ns();
             snapshot.summary = self.observation.summary(now);
-            snapshot.fencing = self.fence.view();
+            snapshot.fencing = self.fencing.tell();
             let published = board.publish(&snapshot);
             let wake = lease.wake().min(self.burst.next()).min(self.parting.next());
-            let mut wake = wake.min(self.unclosed.next()).min(self.fence.wake());
+            let mut wake = wake.min(self.unclosed.next()).min(self.fencing.wake());
             if !published {
                 wake = wake.min(now + PUBLISH_AGAIN);
             }
@@ -172,7 +180,7 @@ impl Worker {
                 self.observation.woke(wake, boottime_ns());
             }
             // Time first: what has run out is over, whatever arrived meanwhile.
-            self.enforce_fence();
+            self.fencing.enforce();
             self.step(&mut lease, Input::Tick, None, &mut effects)?;
             for _ in 0..BATCH {
                 let Some((datagram, from)) = self.receive() else {
@@ -206,7 +214,7 @@ impl Worker {
                     ..
                 } = *feed;
                 self.observation.watch(&configuration, self.host);
-                self.fence.feed(configuration, confirmed, boottime_ns());
+                self.fencing.feed(configuration, confirmed);
                 self.feed = Some(feed);
                 self.step(
                     &mut lease,
@@ -220,9 +228,7 @@ impl Worker {
                 )?;
             }
             if let Some(fenced) = wishes.fenced {
-                let processes = fenced.iter().map(|process| process.id);
-                self.fence.guard(processes, boottime_ns());
-                self.fenced = fenced;
+                self.fencing.guard(fenced);
             }
             if wishes.announce {
                 self.burst.ask(boottime_ns());
@@ -269,20 +275,9 @@ impl Worker {
         self.step(lease, Input::HandOver { successor }, None, effects)
     }
 
-    /// Kills what must not go on without a majority.
-    fn enforce_fence(&mut self) {
-        let now = boottime_ns();
-        for (place, id) in self.fence.overdue(now) {
-            let process = self.fenced.iter().find(|process| process.id == id);
-            let done = process.is_none_or(FencedProcess::kill);
-            self.fence.fired(place, done, now);
-        }
-    }
-
-    /// Any answer says that the way to that member and back is open; what it says of the lease is not looked at.
+    /// Asks every other member what changes nothing, if it is time to.
     fn ask_for_fence(&mut self) {
-        let now = boottime_ns();
-        let Some(seq) = self.fence.ask(now) else {
+        let Some(seq) = self.fencing.ask() else {
             return;
         };
         let Some(configuration) = self.feed.as_ref().map(|feed| feed.configuration) else {
@@ -302,7 +297,7 @@ impl Worker {
         let now = boottime_ns();
         let silence = self.observation.heard(sender, message, now);
         if let Message::State { seq, .. } = *message {
-            self.fence.answered(sender, seq, now);
+            self.fencing.answered(sender, seq, now);
         }
         let lease_ns = self
             .feed
