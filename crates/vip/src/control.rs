@@ -60,6 +60,8 @@ struct State {
     held: bool,
     /// How many processes the fence had ended when it was last looked at.
     fired: u64,
+    /// The VIP's network is on no interface; it may be so for a moment only.
+    displaced: bool,
     /// No process lives that a fence before the present one may have armed.
     disarmed: bool,
     /// Since the last feed, or the last try.
@@ -217,7 +219,9 @@ impl Control {
                 _ = ticks.tick() => due = true,
             }
             let mut state = self.state.lock().await;
-            if due && let Some(instance) = &state.instance {
+            // A gate at an interface that is gone cannot be mended, and holds nothing back.
+            let gated = state.instance.as_ref().filter(|_| due && !state.displaced);
+            if let Some(instance) = gated {
                 instance.gate().mend();
             }
             if due && state.is_misplaced() {
@@ -331,19 +335,22 @@ impl Control {
             return;
         }
         state.problems.clear();
-        let targets = match place(&wanted.vips) {
-            Ok(targets) => targets,
-            Err(error) => {
-                note(&mut state.problems, &error);
-                // The host still takes part as an acceptor; it is not fit to hold.
-                Vec::new()
-            }
-        };
-        let purpose = wanted.lease.as_ref().map(|lease| Purpose {
-            cluster: lease.cluster,
-            host_id: lease.host_id,
-            bind: lease.bind,
-            targets,
+        let found = place(&wanted.vips);
+        if let Err(error) = &found {
+            // The host still takes part as an acceptor; it is not fit to hold.
+            note(&mut state.problems, error);
+        }
+        state.displaced = found.is_err();
+        let purpose = wanted.lease.as_ref().map(|lease| {
+            let vips: Vec<IpAddr> = wanted.vips.iter().map(|vip| vip.address).collect();
+            let before = state.instance.as_ref().map(|instance| &instance.purpose);
+            let unplaced = Purpose {
+                cluster: lease.cluster,
+                host_id: lease.host_id,
+                bind: lease.bind,
+                targets: Vec::new(),
+            };
+            unplaced.placed(found.ok(), &vips, before)
         });
         if state.instance.as_ref().map(|i| &i.purpose) != purpose.as_ref() {
             if let Some(instance) = state.instance.take() {
@@ -373,6 +380,11 @@ impl Control {
             self.balancer.apply(wanted.balancer);
         }
         self.judge_fitness(state);
+        let instance = state.instance.as_ref().filter(|_| state.displaced);
+        if let Some(instance) = instance.filter(|instance| instance.status().holding) {
+            self.reset_clients(instance);
+            instance.hand_over(None);
+        }
     }
 
     fn start(&self, purpose: Purpose, problems: &mut Vec<String>) -> Result<Instance, VipError> {
@@ -468,10 +480,11 @@ impl Control {
             unfit.push("no healthy backend".to_owned());
         }
         let targets = &instance.purpose.targets;
-        if targets.is_empty() {
+        if targets.is_empty() || state.displaced {
             unfit.push("this host has no interface for the VIP".to_owned());
+        } else {
+            unfit.extend(instance.observed().borrow().hindrances(targets));
         }
-        unfit.extend(instance.observed().borrow().hindrances(targets));
         instance.set_fit(&unfit);
         state.unfit = unfit;
     }

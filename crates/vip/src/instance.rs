@@ -34,6 +34,25 @@ impl Purpose {
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.targets.iter().map(|target| target.address).collect()
     }
+
+    /// The same where the VIP belongs now. Where no place was found it stays at the one of before, if the VIP is the same: an
+    /// address that went comes back as a rule, and without the lease there would be no fence meanwhile.
+    pub(crate) fn placed(
+        self,
+        found: Option<Vec<Target>>,
+        vips: &[IpAddr],
+        before: Option<&Self>,
+    ) -> Self {
+        let of_before = || {
+            let lease = |purpose: &Self| (purpose.cluster, purpose.host_id, purpose.bind);
+            let same = before.filter(|before| lease(before) == lease(&self))?;
+            let mut targets = same.targets.iter();
+            let wanted = targets.all(|target| vips.contains(&target.address));
+            wanted.then(|| same.targets.clone())
+        };
+        let targets = found.or_else(of_before).unwrap_or_default();
+        Self { targets, ..self }
+    }
 }
 
 /// The running lease.
@@ -210,4 +229,42 @@ impl Instance {
 /// Where the lease keeps its record: on tmpfs, as the run folder is.
 pub(crate) fn record(run_dir: &Path) -> PathBuf {
     run_dir.join("lease.record")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purpose(port: u16, targets: &[Target]) -> Purpose {
+        Purpose {
+            cluster: [7; 16],
+            host_id: 1,
+            bind: SocketAddr::from(([10, 99, 0, 11], port)),
+            targets: targets.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_lease_whose_place_is_not_found_stays_where_it_was_unless_it_is_another_one() {
+        let target = |index| Target {
+            address: IpAddr::from([10, 99, 0, 100]),
+            index,
+            interface: "eth0".to_owned(),
+            mac: [2; 6],
+        };
+        let (vips, before) = ([target(7).address], purpose(9443, &[target(7)]));
+        let at = |port, found: Option<Vec<Target>>, vips: &[IpAddr], before: Option<&Purpose>| {
+            purpose(port, &[]).placed(found, vips, before)
+        };
+        assert_eq!(at(9443, None, &vips, Some(&before)), before);
+        let elsewhere = Some(vec![target(8)]);
+        assert_eq!(
+            at(9443, elsewhere, &vips, Some(&before)),
+            purpose(9443, &[target(8)])
+        );
+        assert_eq!(at(9443, None, &vips, None), purpose(9443, &[]));
+        assert_eq!(at(9444, None, &vips, Some(&before)), purpose(9444, &[]));
+        let other = [IpAddr::from([10, 99, 0, 101])];
+        assert_eq!(at(9443, None, &other, Some(&before)), purpose(9443, &[]));
+    }
 }

@@ -191,3 +191,49 @@ fn a_new_khavip_ends_what_nobody_guarded_for_too_long_before_it_serves() {
     until("it ends all the same", || !components[2].lives());
     assert!(components[0].lives());
 }
+
+#[test]
+fn a_host_whose_own_address_goes_away_ends_its_components() {
+    let (network, mut components) = three("fna");
+    let host = &network.hosts[0];
+    host.ip("addr del 10.99.0.11/24 dev eth0");
+    // As khad does, and khavip itself every second: the VIP has no place here meanwhile.
+    feed(host, &[components[0].named()]);
+    until("the component ends", || !components[0].lives());
+    assert_eq!(fence(host).fired, 1);
+    let mut next = Component::start("kube-controller-manager");
+    feed(host, &[next.named()]);
+    host.ip("addr add 10.99.0.11/24 dev eth0");
+    until("the next one is armed", || armed(host) == [next.child.id()]);
+    assert!(next.lives() && components[1].lives() && components[2].lives());
+}
+
+#[test]
+fn a_lease_thread_that_is_replaced_leaves_nothing_unguarded() {
+    let (network, mut components) = three("fnr");
+    let host = &network.hosts[0];
+    let bound_to = |bind: &str, fenced: &[v1::VipFenced]| {
+        host.feed(v1::VipFeedRequest {
+            bind: bind.to_owned(),
+            fenced: fenced.to_vec(),
+            ..feed_for(1, &ALL)
+        })
+    };
+    // Answers come to wherever the question came from.
+    bound_to("10.99.0.11:9444", &[components[0].named()]);
+    let mut next = Component::start("kube-scheduler");
+    bound_to("10.99.0.11:9444", &[next.named()]);
+    until("what is fed to the new thread is armed", || {
+        armed(host) == [next.child.id()]
+    });
+    assert!(next.lives());
+
+    // None can be had at an address that is not the host's.
+    let problems = bound_to("10.99.0.77:9443", &[next.named()]);
+    assert!(!problems.is_empty());
+    until("what nobody guards ends", || !next.lives());
+    let mut last = Component::start("kube-scheduler");
+    bound_to("10.99.0.77:9443", &[last.named()]);
+    assert!(last.lives(), "nobody ever counted on its end");
+    assert!(components[1].lives() && components[2].lives());
+}
