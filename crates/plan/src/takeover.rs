@@ -11,6 +11,7 @@ mod sightings;
 
 use khactl_model::component::ComponentName;
 use khactl_model::spec::ValidSpec;
+use khactl_model::state::{ClusterState, Host, Role};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -61,6 +62,8 @@ pub enum Refusal {
     },
     /// The machines of these two hosts have one name.
     SameName(String, String),
+    /// What this host's machine is called is not known: it might be the same name.
+    MachineUnknown(String),
     /// This host takes no part in the VIP's lease, so that nothing is known of its fence.
     NoMember(String),
     /// This host's fence was not armed when it was last heard, or nobody knows.
@@ -100,6 +103,10 @@ impl fmt::Display for Refusal {
             Self::SameName(one, other) => {
                 write!(f, "the machines of {one} and {other} have the same name")
             }
+            Self::MachineUnknown(host) => write!(
+                f,
+                "{host} has not told yet what its machine is called, which might be the same"
+            ),
             Self::NoMember(host) => write!(f, "{host} takes no part in the VIP's lease"),
             Self::NotArmed(host) => write!(
                 f,
@@ -151,10 +158,39 @@ fn forbidden(spec: &ValidSpec, component: ComponentName) -> Option<Refusal> {
         .map(Refusal::OtherLease)
 }
 
+/// Why an identity that begins with the name of this host's machine may be another host's, if it may: hosts' names are unique
+/// in the cluster, machines' own are not.
+fn unproven(
+    host: &Host,
+    machine: &str,
+    state: &ClusterState,
+    told: &BTreeMap<u64, Armed>,
+) -> Option<Refusal> {
+    if machine != host.name {
+        return Some(Refusal::NameUnproven {
+            machine: machine.to_owned(),
+            host: host.name.clone(),
+        });
+    }
+    // Witnesses run nothing that elects.
+    let mut others = state
+        .hosts
+        .values()
+        .filter(|other| other.id != host.id && other.role == Role::ControlPlane);
+    others.find_map(|other| {
+        let name = told.get(&other.id).map_or("", |told| told.machine.as_str());
+        if name.is_empty() {
+            return Some(Refusal::MachineUnknown(other.name.clone()));
+        }
+        (name == machine).then(|| Refusal::SameName(host.name.clone(), other.name.clone()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use khactl_model::leader_lease::LeaderLease;
     use khactl_model::spec::{ClusterSpec, ValidSpec};
+    use khactl_model::state::{EtcdMember, EtcdStage, Host, Role};
 
     pub(super) fn spec(control_plane: &str) -> ValidSpec {
         let text = format!(
@@ -171,6 +207,24 @@ mod tests {
             holder: holder.to_owned(),
             renewed: version.to_owned(),
             coordinated: false,
+        }
+    }
+
+    pub(super) fn host(id: u64) -> Host {
+        Host {
+            id,
+            name: format!("cp{id}"),
+            address: format!("10.77.0.1{id}").parse().unwrap(),
+            role: Role::ControlPlane,
+            key_pin: String::new(),
+            etcd: EtcdMember {
+                stage: EtcdStage::Voter,
+                member_id: id,
+                initial_cluster: String::new(),
+                started: true,
+            },
+            admitted_at_ms: 0,
+            removal: None,
         }
     }
 }

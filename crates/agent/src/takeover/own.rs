@@ -212,17 +212,24 @@ impl Own {
         let next = self
             .process()
             .filter(|process| process.running && key(process) != dead);
+        let state = self.node.state();
+        let Some(host) = state.host_by_id(self.node.member.host_id) else {
+            return Err("this host is not in the cluster's state".to_owned());
+        };
         let verdict = judge_own(&OwnEnd {
             spec,
             component: self.component,
-            host: &self.node.member.host_name,
+            state: &state,
+            host,
+            told: &self.node.fences.armed(),
             machine: &self.machine,
             sightings: &self.sightings,
             next_started_ms: next.map(|process| process.started_at_ms),
         });
         let (Verdict::Clear { .. }, Some(read)) = (&verdict, read) else {
             return Ok(match verdict {
-                Verdict::Wait(refusal) | Verdict::Leave(refusal) => Outcome::Left(refusal),
+                Verdict::Wait(refusal) => return Err(refusal.to_string()),
+                Verdict::Leave(refusal) => Outcome::Left(refusal),
                 Verdict::Clear { .. } => Outcome::Changed,
             });
         };

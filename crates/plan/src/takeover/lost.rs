@@ -10,7 +10,7 @@ use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
 use std::collections::BTreeMap;
 
-use super::{Refusal, Sightings, Verdict, forbidden};
+use super::{Refusal, Sightings, Verdict, forbidden, unproven};
 
 /// The fence's time, 1 s by the lost host's clock, which may run 1 % slow while a witness' runs 1 % fast; and 300 ms for
 /// a killing thread that gets its turn late.
@@ -165,23 +165,7 @@ fn unfenced(cx: &LostCx<'_>, host: &Host, holder: &str, silent_from_ms: u64) -> 
     let Some(armed) = armed else {
         return Some(Refusal::NotArmed(host.name.clone()));
     };
-    if armed.machine != host.name {
-        return Some(Refusal::NameUnproven {
-            machine: armed.machine.clone(),
-            host: host.name.clone(),
-        });
-    }
-    // A machine elsewhere of the same name might hold it as well.
-    cx.state
-        .hosts
-        .values()
-        .filter(|other| other.id != host.id)
-        .find(|other| {
-            cx.armed
-                .get(&other.id)
-                .is_some_and(|told| told.machine == armed.machine)
-        })
-        .map(|other| Refusal::SameName(host.name.clone(), other.name.clone()))
+    unproven(host, &armed.machine, cx.state, cx.armed)
 }
 
 fn retry_ms(spec: &ValidSpec, component: ComponentName) -> u32 {
@@ -192,9 +176,9 @@ fn retry_ms(spec: &ValidSpec, component: ComponentName) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::takeover::tests::{lease, spec};
+    use crate::takeover::tests::{host, lease, spec};
     use khactl_model::component::ComponentName::{KubeControllerManager, KubeScheduler};
-    use khactl_model::state::{EtcdMember, EtcdStage, LeaseMembership, Role};
+    use khactl_model::state::{LeaseMembership, Role};
 
     /// cp1 was lost at 10,000, and it is 11,500.
     struct Scene {
@@ -204,24 +188,6 @@ mod tests {
         armed: BTreeMap<u64, Armed>,
         voices: BTreeMap<u64, Voice>,
         looked_ms: u64,
-    }
-
-    fn host(id: u64) -> Host {
-        Host {
-            id,
-            name: format!("cp{id}"),
-            address: format!("10.77.0.1{id}").parse().unwrap(),
-            role: Role::ControlPlane,
-            key_pin: String::new(),
-            etcd: EtcdMember {
-                stage: EtcdStage::Voter,
-                member_id: id,
-                initial_cluster: String::new(),
-                started: true,
-            },
-            admitted_at_ms: 0,
-            removal: None,
-        }
     }
 
     fn voice(heard_ms: u64, asked_ms: u64) -> Voice {
@@ -387,6 +353,13 @@ mod tests {
         scene.armed.get_mut(&2).unwrap().machine = "cp1".to_owned();
         let same = Refusal::SameName("cp1".to_owned(), "cp2".to_owned());
         assert_eq!(scene.verdict(), Verdict::Leave(same));
+        let unknown = Verdict::Leave(Refusal::MachineUnknown("cp2".to_owned()));
+        scene.armed.get_mut(&2).unwrap().machine.clear();
+        assert_eq!(scene.verdict(), unknown);
+        scene.armed.remove(&2);
+        assert_eq!(scene.verdict(), unknown);
+        scene.state.hosts.get_mut("cp2").unwrap().role = Role::Witness;
+        assert_eq!(scene.verdict(), clear(), "a witness holds no such Lease");
         let mut scene = Scene::of(3);
         scene.armed.get_mut(&1).unwrap().machine = "debian".to_owned();
         let unproven = Refusal::NameUnproven {

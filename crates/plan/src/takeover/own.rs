@@ -2,13 +2,15 @@
 //! sent proves nothing.
 //!
 //! Its identity is the machine's name and a random number that only itself and the Lease know. So the holder is the dead
-//! one if it has this machine's name and was seen before the next process here was started: what holds it then is a
-//! process of this host, and all of those are dead.
+//! one if it has this machine's name, which no other host's machine has, and was seen before the next process here was
+//! started: what holds it then is a process of this host, and all of those are dead.
 
 use khactl_model::component::ComponentName;
 use khactl_model::spec::ValidSpec;
+use khactl_model::state::{ClusterState, Host};
+use std::collections::BTreeMap;
 
-use super::{Refusal, Sightings, Verdict, forbidden};
+use super::{Armed, Refusal, Sightings, Verdict, forbidden, unproven};
 
 /// A component's process that ended on this host.
 #[derive(Debug, Clone, Copy)]
@@ -17,10 +19,14 @@ pub struct OwnEnd<'a> {
     pub spec: &'a ValidSpec,
     /// Which one ended.
     pub component: ComponentName,
-    /// What the host is called in the cluster.
-    pub host: &'a str,
+    /// The cluster.
+    pub state: &'a ClusterState,
+    /// This host in it.
+    pub host: &'a Host,
     /// What the machine calls itself, as the component sees it.
     pub machine: &'a str,
+    /// What hosts told of themselves, by host id.
+    pub told: &'a BTreeMap<u64, Armed>,
     /// The Lease, looked at after the end.
     pub sightings: &'a Sightings,
     /// When the process that runs now was started, found after that look; `None`: none runs.
@@ -45,12 +51,11 @@ pub fn judge_own(end: &OwnEnd<'_>) -> Verdict {
     if lease.holder_host() != Some(end.machine) {
         return Verdict::Leave(Refusal::HeldByAnother { holder });
     }
-    // Host names are unique in the cluster, machines' own are not.
-    if end.machine != end.host {
-        return Verdict::Leave(Refusal::NameUnproven {
-            machine: end.machine.to_owned(),
-            host: end.host.to_owned(),
-        });
+    match unproven(end.host, end.machine, end.state, end.told) {
+        // It tells within a second, if it lives.
+        Some(refusal @ Refusal::MachineUnknown(_)) => return Verdict::Wait(refusal),
+        Some(refusal) => return Verdict::Leave(refusal),
+        None => {}
     }
     let before_the_next = end
         .next_started_ms
@@ -66,10 +71,12 @@ pub fn judge_own(end: &OwnEnd<'_>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::takeover::tests::{lease, spec};
+    use crate::takeover::tests::{host, lease, spec};
     use khactl_model::leader_lease::LeaderLease;
 
-    fn judge(
+    /// On cp1, with the names that the machines of the others told.
+    fn judge_beside(
+        others: &[(u64, &str)],
         control_plane: &str,
         machine: &str,
         seen: &[(LeaderLease, u64)],
@@ -79,14 +86,38 @@ mod tests {
         for (lease, at_ms) in seen {
             sightings.note(lease.clone(), *at_ms);
         }
+        let told = |(id, machine): &(u64, &str)| {
+            let armed = Armed {
+                machine: (*machine).to_owned(),
+                ..Armed::default()
+            };
+            (*id, armed)
+        };
+        let told: BTreeMap<u64, Armed> = others.iter().map(told).collect();
+        let hosts = [host(1), host(2), host(3)];
         judge_own(&OwnEnd {
             spec: &spec(control_plane),
             component: ComponentName::KubeScheduler,
-            host: "cp1",
+            state: &ClusterState {
+                hosts: hosts.map(|host| (host.name.clone(), host)).into(),
+                ..ClusterState::default()
+            },
+            host: &host(1),
             machine,
+            told: &told,
             sightings: &sightings,
             next_started_ms: next,
         })
+    }
+
+    fn judge(
+        control_plane: &str,
+        machine: &str,
+        seen: &[(LeaderLease, u64)],
+        next: Option<u64>,
+    ) -> Verdict {
+        let others = [(2, "cp2"), (3, "cp3")];
+        judge_beside(&others, control_plane, machine, seen, next)
     }
 
     fn cleared(version: &str) -> Verdict {
@@ -142,6 +173,19 @@ mod tests {
                 host: "cp1".to_owned(),
             })
         );
+    }
+
+    #[test]
+    fn a_holder_that_may_be_another_hosts_keeps_its_lease() {
+        let seen = [(lease("7", "cp1_y"), 100)];
+        let beside = |others: &[(u64, &str)]| judge_beside(others, "", "cp1", &seen, None);
+        // The machine of cp2 is a clone of this one, and its host has another name.
+        let same = Refusal::SameName("cp1".to_owned(), "cp2".to_owned());
+        assert_eq!(beside(&[(2, "cp1"), (3, "cp3")]), Verdict::Leave(same));
+        let unknown = Verdict::Wait(Refusal::MachineUnknown("cp3".to_owned()));
+        assert_eq!(beside(&[(2, "cp2")]), unknown);
+        assert_eq!(beside(&[(2, "cp2"), (3, "")]), unknown);
+        assert_eq!(beside(&[(2, "cp2"), (3, "cp3")]), cleared("7"));
     }
 
     #[test]
