@@ -106,6 +106,8 @@ struct State {
     live: Option<Arc<PidFd>>,
     /// Why it is being ended, while it is.
     stop: Option<Stop>,
+    /// Since when the next one is being started, while it is: it may run before the record tells of it.
+    starting_ms: Option<u64>,
 }
 
 /// Why a process is ended.
@@ -192,13 +194,21 @@ impl Processes {
             Some(user) => Some(users::ensure(user).await?),
             None => None,
         };
-        let before = slot.state().record.clone();
+        let before = {
+            let mut state = slot.state();
+            state.starting_ms = Some(record::millis(khactl_sys::clock::boottime()));
+            state.record.clone()
+        };
         let workshop = self.0.workshop.clone();
         let started = offload(move || workshop.start(&spec, user.as_ref(), before)).await;
         let spawned = match started {
             Ok(spawned) => spawned,
             Err(failed) => {
-                slot.state().record = failed.record;
+                {
+                    let mut state = slot.state();
+                    state.record = failed.record;
+                    state.starting_ms = None;
+                }
                 self.0.changes.send_modify(|count| *count += 1);
                 return Err(failed.error);
             }
@@ -206,6 +216,8 @@ impl Processes {
         tracing::info!(component = %name, pid = spawned.fd.pid(), "started");
         slot.state().record = Some(spawned.record);
         self.watch(name, spawned.fd, Some(spawned.child))?;
+        // Not before: one that is not watched is neither known to run nor to have ended.
+        slot.state().starting_ms = None;
         self.0.changes.send_modify(|count| *count += 1);
         Ok(if live {
             Ensured::Replaced
@@ -259,6 +271,12 @@ impl Processes {
                 ))
             })
             .collect()
+    }
+
+    /// Since when a component's next process is being started, if it is: from before it can exist until [`Self::facts`] tell
+    /// of it. To be asked before them, so that none is missed.
+    pub fn starting(&self, name: ComponentName) -> Option<u64> {
+        self.slot(name).state().starting_ms
     }
 
     /// The id of a component's process and a descriptor that is readable from the moment of its end: sooner than

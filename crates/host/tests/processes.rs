@@ -11,7 +11,9 @@ use khactl_model::component::ComponentName;
 use khactl_model::facts::ProcessFact;
 use khactl_sys::clock;
 use khactl_sys::pidfd::PidFd;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
+use tokio::task::JoinSet;
 
 const ETCD: ComponentName = ComponentName::Etcd;
 
@@ -100,6 +102,38 @@ async fn until_logged(folder: &Path, text: &str) {
     tokio::time::timeout(PATIENCE, found)
         .await
         .unwrap_or_else(|_| panic!("{text} in {}", log(folder)));
+}
+
+#[tokio::test]
+async fn a_start_is_known_from_before_its_process_exists_until_the_facts_tell_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let processes = open(folder.path()).await;
+    processes.adopt_all("c").await.unwrap();
+    processes.ensure(shell("exit 3", "a")).await.unwrap();
+    let ended = until(&processes, |fact| fact.exit.is_some()).await;
+    assert_eq!(processes.starting(ETCD), None);
+
+    // A start that takes long, wherever in it.
+    let lock = fs::File::open(folder.path().join("state/processes/start.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let starting = {
+        let processes = processes.clone();
+        async move { processes.ensure(shell("exec sleep 600", "a")).await }
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(starting);
+    let known = async {
+        while processes.starting(ETCD).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, known).await.unwrap();
+    assert_eq!(fact(&processes).pid, ended.pid, "the facts tell of the end");
+    drop(lock);
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+    assert!(fact(&processes).running);
+    assert_eq!(processes.starting(ETCD), None);
+    processes.stop(ETCD, Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]

@@ -208,7 +208,9 @@ impl Own {
 
     async fn attempt(&mut self, spec: &ValidSpec, dead: Key) -> Result<Outcome, String> {
         let read = self.look(spec).await?;
-        // After the look: whatever took the Lease before it is seen here, or has ended too.
+        // After the look: whatever took the Lease before it is seen here, or has ended too. One that is being started may
+        // run already; it is asked for first, since it becomes one that runs.
+        let starting = self.agent.processes.starting(self.component);
         let next = self
             .process()
             .filter(|process| process.running && key(process) != dead);
@@ -224,7 +226,7 @@ impl Own {
             told: &self.node.fences.armed(),
             machine: &self.machine,
             sightings: &self.sightings,
-            next_started_ms: next.map(|process| process.started_at_ms),
+            next_started_ms: starting.or(next.map(|process| process.started_at_ms)),
         });
         let (Verdict::Clear { .. }, Some(read)) = (&verdict, read) else {
             return Ok(match verdict {
