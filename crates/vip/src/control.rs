@@ -230,7 +230,14 @@ impl Control {
         }
     }
 
-    /// Hands the VIP over and ends the lease; the balancer goes on until it is drained.
+    /// Hands the VIP over for good. The lease thread goes on: while the balancer serves, what comes to the API through it
+    /// stays guarded, and the others hear this host.
+    pub async fn retire(&self) {
+        self.state.lock().await.stopped = true;
+        self.hand_over(None, REST_MAX).await;
+    }
+
+    /// Ends the lease. To be called when the balancer serves nobody any more.
     pub async fn stop(&self) {
         let mut state = self.state.lock().await;
         state.stopped = true;

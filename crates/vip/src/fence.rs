@@ -221,6 +221,17 @@ impl Fence {
             .map(|(place, kept)| (place, kept.process))
     }
 
+    /// Which places' processes others may count on the end of: to be killed by a thread that cannot go on.
+    pub(crate) fn armed(&self) -> impl Iterator<Item = (usize, ProcessId)> + use<> {
+        let alone = self.is_alone();
+        self.places
+            .into_iter()
+            .enumerate()
+            .filter_map(|(place, kept)| Some((place, kept?)))
+            .filter(move |(_, kept)| kept.state == State::Armed && !alone)
+            .map(|(place, kept)| (place, kept.process))
+    }
+
     /// The process was sent its end, or could not be.
     pub(crate) fn fired(&mut self, place: usize, done: bool, now: u64) {
         let Some(kept) = self.places.get_mut(place).and_then(Option::as_mut) else {

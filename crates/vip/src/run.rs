@@ -1,5 +1,5 @@
 //! The process from start to end: one of its kind per host, served over a Unix socket, ended by
-//! SIGTERM in order: the VIP is handed over, the balancer drained, the socket closed.
+//! SIGTERM in order: the VIP is handed over, the socket closed, the balancer drained, the lease ended.
 
 use std::fs::File;
 use std::io;
@@ -62,11 +62,13 @@ pub fn run(options: &RunOptions) -> Result<(), VipError> {
             doing: "starting the control loop",
             cause,
         })?;
-    let ended = runtime.block_on(serve(options, control));
+    let ended = runtime.block_on(serve(options, control.clone()));
     balancer.drain(DRAIN);
     if balancing.join().is_err() {
         tracing::error!("the balancer's thread panicked");
     }
+    // Last: whatever reached the API by the balancer was guarded until it could not any more.
+    runtime.block_on(control.stop());
     tracing::info!("ended");
     ended
 }
@@ -96,7 +98,7 @@ async fn serve(options: &RunOptions, control: Arc<Control>) -> Result<(), VipErr
             Ok(())
         }
     };
-    control.stop().await;
+    control.retire().await;
     drop(close);
     // The socket goes with the process; a successor replaces it.
     let _gone = std::fs::remove_file(&options.socket);

@@ -83,6 +83,19 @@ fn an_answer_counts_from_when_its_question_was_sent() {
 }
 
 #[test]
+fn a_thread_that_cannot_go_on_is_told_what_is_armed_and_nothing_else() {
+    let pids = |fence: &Fence| -> Vec<u32> { fence.armed().map(|(_, armed)| armed.pid).collect() };
+    let mut fence = fence(&[1, 2, 3]);
+    fence.guard([process(50)].into_iter(), START);
+    assert_eq!(pids(&fence), [], "it waits for a majority");
+    ask(&mut fence, START, &[2]);
+    fence.guard([process(50), process(51)].into_iter(), START + MS);
+    assert_eq!(pids(&fence), [50]);
+    fence.fired(0, true, START + MS);
+    assert_eq!(pids(&fence), []);
+}
+
+#[test]
 fn a_minority_of_five_is_not_enough() {
     let mut fence = fence(&[1, 2, 3, 4, 5]);
     fence.guard([process(50)].into_iter(), START);

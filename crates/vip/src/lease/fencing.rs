@@ -5,7 +5,7 @@ use khactl_lease::Configuration;
 
 use super::clock::boottime_ns;
 use super::contact_file::ContactFile;
-use crate::fence::{Fence, FenceView, FencedProcess};
+use crate::fence::{Fence, FenceView, FencedProcess, ProcessId};
 
 /// The decision with the processes it is about.
 pub(super) struct Fencing {
@@ -40,10 +40,22 @@ impl Fencing {
     pub(super) fn enforce(&mut self) {
         let now = boottime_ns();
         for (place, id) in self.decision.overdue(now) {
-            let process = self.processes.iter().find(|process| process.id == id);
-            let done = process.is_none_or(FencedProcess::kill);
-            self.decision.fired(place, done, now);
+            self.kill(place, id, now);
         }
+    }
+
+    /// Kills what is armed, be its time come or not: nobody is there any more to do it then.
+    pub(super) fn give_up(&mut self) {
+        let now = boottime_ns();
+        for (place, id) in self.decision.armed() {
+            self.kill(place, id, now);
+        }
+    }
+
+    fn kill(&mut self, place: usize, id: ProcessId, now: u64) {
+        let process = self.processes.iter().find(|process| process.id == id);
+        let done = process.is_none_or(FencedProcess::kill);
+        self.decision.fired(place, done, now);
     }
 
     /// The number of a question that is due, for every other member.
@@ -66,5 +78,13 @@ impl Fencing {
         let view = self.decision.view();
         self.contact_file.note(view.contact);
         view
+    }
+}
+
+impl Drop for Fencing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.give_up();
+        }
     }
 }

@@ -75,7 +75,8 @@ struct Worker {
     fencing: Fencing,
 }
 
-/// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address.
+/// Runs until told to end or until the record or the timer fail; both ends close the gate and remove the address. One that
+/// was not told to end also kills what it guards.
 pub(super) fn live(parts: Parts) {
     let Parts {
         config,
@@ -128,6 +129,7 @@ pub(super) fn live(parts: Parts) {
     {
         worker.close();
         worker.port.remove_address();
+        worker.fencing.give_up();
         board.fail(format!("the lease could not {action}: {error}"));
     }
     worker.leave_closed();

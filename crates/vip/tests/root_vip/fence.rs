@@ -1,11 +1,14 @@
 //! Which processes khavip ends when no majority answers it, and which it leaves alone.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use khactl_proto::v1;
 use rustix::process::Signal;
 
-use crate::network::{Host, Network, feed_for, until};
+use crate::network::{API_PORT, Host, Network, feed_for, until};
 
 const ALL: [u64; 3] = [1, 2, 3];
 
@@ -236,4 +239,32 @@ fn a_lease_thread_that_is_replaced_leaves_nothing_unguarded() {
     bound_to("10.99.0.77:9443", &[last.named()]);
     assert!(last.lives(), "nobody ever counted on its end");
     assert!(components[1].lives() && components[2].lives());
+}
+
+#[test]
+fn a_khavip_that_is_told_to_end_guards_while_its_clients_finish() {
+    let (network, mut components) = three("fnt");
+    let host = &network.hosts[0];
+    host.serve();
+    let mut client = None;
+    until("a client is served", || {
+        client = host.inside(by_loopback);
+        client.is_some()
+    });
+    host.signal(Signal::TERM);
+    network.cable(1, false);
+    // Nobody starts another one here: it is this one that does it.
+    until("its component ends", || !components[0].lives());
+    drop(client);
+    assert!(components[1].lives() && components[2].lives());
+}
+
+/// A client of the host's own balancer, which has been answered.
+fn by_loopback() -> Option<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, API_PORT)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.write_all(b"who\n").ok()?;
+    let mut name = [0; 16];
+    let read = stream.read(&mut name).ok()?;
+    (read > 0).then_some(stream)
 }
