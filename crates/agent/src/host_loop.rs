@@ -262,6 +262,8 @@ impl HostLoop {
                 let Ok(json) = serde_json::to_string(&report) else {
                     return;
                 };
+                // What the answer tells the age of is not younger than this, however late the answer is read.
+                let asked_ms = time::boot_ms();
                 let told = self
                     .node
                     .peer(leader)
@@ -273,7 +275,7 @@ impl HostLoop {
                 match told {
                     Ok(answer) => {
                         let fences = answer.into_inner().fences;
-                        self.node.fences.learn(&fences, time::boot_ms());
+                        self.node.fences.learn(&fences, asked_ms);
                         self.node.standing.heard();
                     }
                     Err(error) => {

@@ -6,6 +6,7 @@ mod fences;
 mod identities;
 mod lost;
 mod own;
+mod watched_lease;
 
 use khactl_host::HostError;
 use khactl_host::files;

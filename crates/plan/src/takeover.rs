@@ -41,7 +41,8 @@ pub enum Refusal {
     Free,
     /// The API server elects.
     Coordinated,
-    /// Another Lease is used than the one that is looked at, or none: this argument is in the component's `extraArgs`.
+    /// Another Lease is used than the one that is looked at, or none, or another way to it: this argument is in the
+    /// component's `extraArgs`.
     OtherLease(&'static str),
     /// Somebody else leads.
     HeldByAnother {
@@ -130,12 +131,16 @@ impl fmt::Display for Refusal {
 
 /// Why the spec forbids to touch a component's Lease, if it does.
 fn forbidden(spec: &ValidSpec, component: ComponentName) -> Option<Refusal> {
-    /// With any of these the component elects elsewhere, otherwise, or not at all.
-    const OTHER: [&str; 4] = [
+    /// With any of these the component elects elsewhere, otherwise, or not at all; or it reaches an API server past khavip,
+    /// also while khavip is dead.
+    const OTHER: [&str; 7] = [
+        "config",
+        "kubeconfig",
         "leader-elect",
         "leader-elect-resource-lock",
         "leader-elect-resource-name",
         "leader-elect-resource-namespace",
+        "master",
     ];
     let plane = &spec.control_plane;
     let coordinated = |args: &BTreeMap<String, String>| {

@@ -56,7 +56,7 @@ impl Fences {
         serde_json::to_string(&told).unwrap_or_default()
     }
 
-    /// The leader has told what it knows, at that boot time or before. What cannot be read is as if it was not told.
+    /// The leader has told what it knows, at that boot time or later. What cannot be read is as if it was not told.
     pub fn learn(&self, json: &str, now_ms: u64) {
         let told: BTreeMap<u64, Told> = serde_json::from_str(json).unwrap_or_default();
         let mut known = self.known();

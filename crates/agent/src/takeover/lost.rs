@@ -2,19 +2,19 @@
 //! the agents next has seen what it needs to; the leader alone clears.
 
 use futures::future::join_all;
-use khactl_host::leader_lease::{Cleared, LeaseClient, ReadLease};
+use khactl_host::leader_lease::{Cleared, ReadLease};
 use khactl_model::component::ComponentName;
 use khactl_model::facts::VipFact;
 use khactl_model::leader_lease::ELECTING;
 use khactl_model::spec::{Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Host, Role};
-use khactl_plan::takeover::{LostCx, Refusal, SILENCE_MS, Sightings, Verdict, Voice, judge_lost};
+use khactl_plan::takeover::{LostCx, Refusal, SILENCE_MS, Verdict, Voice, judge_lost};
 use khactl_proto::v1;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client;
+use super::watched_lease::WatchedLease;
 use crate::agent::Agent;
 use crate::chain;
 use crate::current_spec::CurrentSpec;
@@ -41,7 +41,7 @@ pub(super) fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
         node: Arc::clone(node),
         spec: CurrentSpec::default(),
         vip: VipClient::new(&agent.config.vip_socket()),
-        leases: BTreeMap::new(),
+        leases: ELECTING.map(Watched::of),
         suspects: BTreeSet::new(),
         suspected_ms: 0,
         rest_until_ms: 0,
@@ -56,12 +56,35 @@ pub(super) fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
 }
 
 /// One Lease as this host sees it.
-#[derive(Default)]
 struct Watched {
-    client: Option<LeaseClient>,
-    sightings: Sightings,
+    component: ComponentName,
+    lease: WatchedLease,
     /// What was logged last, so that it is logged once.
     said: Option<(String, Refusal)>,
+}
+
+impl Watched {
+    fn of(component: ComponentName) -> Self {
+        Self {
+            component,
+            lease: WatchedLease::of(component),
+            said: None,
+        }
+    }
+}
+
+/// What this host's khavip said, when it was asked, and when the answer came.
+struct Heard {
+    fact: VipFact,
+    asked_ms: u64,
+    told_ms: u64,
+}
+
+/// By what is judged in one turn.
+struct Ground<'a> {
+    spec: &'a ValidSpec,
+    state: &'a ClusterState,
+    heard: &'a Heard,
 }
 
 struct Watch {
@@ -69,7 +92,7 @@ struct Watch {
     /// The spec in force, parsed once per revision.
     spec: CurrentSpec,
     vip: VipClient,
-    leases: BTreeMap<ComponentName, Watched>,
+    leases: [Watched; ELECTING.len()],
     /// Who is not heard.
     suspects: BTreeSet<u64>,
     /// Since when it is these.
@@ -99,19 +122,26 @@ impl Watch {
             return false;
         };
         let told_ms = time::boot_ms();
+        // Who runs nothing that leads has nothing to be cleared, and no reason to say anything either.
+        let armed = self.node.fences.armed();
+        let leads = |id| {
+            armed
+                .get(&id)
+                .is_some_and(|told| !told.components.is_empty())
+        };
         let suspects: BTreeSet<u64> = fact
             .measured
             .peers
             .iter()
-            .filter(|peer| u64::from(peer.silent_ms) >= SUSPECT_MS)
+            .filter(|peer| u64::from(peer.silent_ms) >= SUSPECT_MS && leads(peer.host_id))
             .map(|peer| peer.host_id)
             .collect();
         if suspects != self.suspects {
             self.suspects = suspects;
             self.suspected_ms = told_ms;
             self.rest_until_ms = 0;
-            for watched in self.leases.values_mut() {
-                watched.sightings = Sightings::default();
+            for watched in &mut self.leases {
+                watched.lease.forget();
                 watched.said = None;
             }
         }
@@ -128,9 +158,17 @@ impl Watch {
             self.rest_until_ms = told_ms + REST_MS;
             return false;
         };
-        let own = (fact, asked_ms, told_ms);
-        let deciding =
-            self.see_to(&spec, &state, &own).await && told_ms < self.suspected_ms + DECIDE_MS_MAX;
+        let heard = Heard {
+            fact,
+            asked_ms,
+            told_ms,
+        };
+        let ground = Ground {
+            spec: &spec,
+            state: &state,
+            heard: &heard,
+        };
+        let deciding = self.see_to(&ground).await && told_ms < self.suspected_ms + DECIDE_MS_MAX;
         if !deciding {
             self.rest_until_ms = time::boot_ms() + REST_MS;
         }
@@ -138,138 +176,137 @@ impl Watch {
     }
 
     /// Looks at both Leases; whether one is about to be decided.
-    async fn see_to(
-        &mut self,
-        spec: &ValidSpec,
-        state: &ClusterState,
-        own: &(VipFact, u64, u64),
-    ) -> bool {
+    async fn see_to(&mut self, ground: &Ground<'_>) -> bool {
         let mut deciding = false;
-        for component in ELECTING {
+        for watched in &mut self.leases {
             let looked_ms = time::boot_ms();
-            let mut watched = self.leases.remove(&component).unwrap_or_default();
-            let read = look(&self.node, component, spec, &mut watched).await;
-            deciding |= match read {
+            let port = ground.spec.balancer.port;
+            deciding |= match watched.lease.look(&self.node, port).await {
                 Ok(Some(read)) => {
-                    self.judge(spec, state, own, component, &mut watched, &read, looked_ms)
-                        .await
+                    let holder = read.lease.holder_host();
+                    let host = holder.and_then(|name| ground.state.hosts.get(name));
+                    match host.filter(|host| self.suspects.contains(&host.id)) {
+                        Some(lost) => {
+                            judge(&self.node, ground, lost, watched, &read, looked_ms).await
+                        }
+                        None => false,
+                    }
                 }
                 Ok(None) => false,
                 Err(error) => {
-                    tracing::debug!(%component, error, "the Lease was not read");
+                    tracing::debug!(component = %watched.component, error, "the Lease was not read");
                     true
                 }
             };
-            self.leases.insert(component, watched);
         }
         deciding
     }
+}
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what one judgement needs, each from another place"
-    )]
-    async fn judge(
-        &self,
-        spec: &ValidSpec,
-        state: &ClusterState,
-        own: &(VipFact, u64, u64),
-        component: ComponentName,
-        watched: &mut Watched,
-        read: &ReadLease,
-        looked_ms: u64,
-    ) -> bool {
-        let holder = read
-            .lease
-            .holder_host()
-            .and_then(|name| state.hosts.get(name));
-        let Some(lost) = holder.filter(|host| self.suspects.contains(&host.id)) else {
+/// Clears the Lease if the lost host's fence has ended its holder; whether that is about to be decided.
+async fn judge(
+    node: &Node,
+    ground: &Ground<'_>,
+    lost: &Host,
+    watched: &mut Watched,
+    read: &ReadLease,
+    looked_ms: u64,
+) -> bool {
+    let component = watched.component;
+    // One that was cut off leads no more, though nobody has told it: its epoch may be an old one.
+    let leads = node.raft_view().leading;
+    let voices = if leads {
+        voices(node, ground, lost).await
+    } else {
+        BTreeMap::new()
+    };
+    let verdict = judge_lost(&LostCx {
+        spec: ground.spec,
+        state: ground.state,
+        component,
+        sightings: watched.lease.sightings(),
+        armed: &node.fences.armed(),
+        voices: &voices,
+        looked_ms,
+    });
+    let (host, holder) = (&lost.name, &read.lease.holder);
+    let judged = match verdict {
+        Verdict::Clear { resource_version } => resource_version,
+        Verdict::Wait(refusal) => {
+            tracing::debug!(%component, host, holder, reason = %refusal, "a lost host's Lease is watched");
+            return true;
+        }
+        Verdict::Leave(refusal) => {
+            let said = Some((holder.clone(), refusal.clone()));
+            if leads && watched.said != said {
+                tracing::info!(%component, host, holder, reason = %refusal, "a lost host's Lease is left to run out");
+            }
+            watched.said = said;
             return false;
-        };
-        let leads = self.node.raft.status().borrow().is_leader;
-        let voices = if leads {
-            self.voices(state, own, lost).await
-        } else {
-            BTreeMap::new()
-        };
-        let verdict = judge_lost(&LostCx {
-            spec,
-            state,
-            component,
-            sightings: &watched.sightings,
-            armed: &self.node.fences.armed(),
-            voices: &voices,
-            looked_ms,
-        });
-        let (host, holder) = (&lost.name, &read.lease.holder);
-        match verdict {
-            Verdict::Wait(refusal) => {
-                tracing::debug!(%component, host, holder, reason = %refusal, "a lost host's Lease is watched");
-                true
-            }
-            Verdict::Leave(refusal) => {
-                let said = Some((holder.clone(), refusal.clone()));
-                if leads && watched.said != said {
-                    tracing::info!(%component, host, holder, reason = %refusal, "a lost host's Lease is left to run out");
-                }
-                watched.said = said;
-                false
-            }
-            Verdict::Clear { .. } => {
-                let Some(client) = &mut watched.client else {
-                    return true;
-                };
-                match client.clear(read).await {
-                    Ok(Cleared::Done) => {
-                        tracing::info!(%component, host, holder, "a lost host's Lease was cleared: its fence has ended the holder");
-                        false
-                    }
-                    Ok(Cleared::Conflict) => true,
-                    Err(error) => {
-                        tracing::debug!(%component, error = %chain(&error), "a lost host's Lease was not cleared yet");
-                        watched.client = None;
-                        true
-                    }
-                }
-            }
+        }
+    };
+    if let Err(error) = confirm(node, ground).await {
+        tracing::debug!(%component, host, holder, error, "a lost host's Lease was not cleared yet");
+        return true;
+    }
+    match watched.lease.clear(read, &judged).await {
+        Ok(Cleared::Done) => {
+            tracing::info!(%component, host, holder, "a lost host's Lease was cleared: its fence has ended the holder");
+            false
+        }
+        Ok(Cleared::Conflict) => true,
+        Err(error) => {
+            tracing::debug!(%component, error, "a lost host's Lease was not cleared yet");
+            true
         }
     }
+}
 
-    /// How long the members have not heard that one; the others are asked once this host's own khavip has not for long
-    /// enough.
-    async fn voices(
-        &self,
-        state: &ClusterState,
-        (fact, asked_ms, told_ms): &(VipFact, u64, u64),
-        lost: &Host,
-    ) -> BTreeMap<u64, Voice> {
-        let own_id = self.node.member.host_id;
-        let mut voices = BTreeMap::new();
-        let Some(own) = voice(fact, lost.id, *asked_ms, *told_ms) else {
-            return voices;
-        };
-        voices.insert(own_id, own);
-        if own.silent_ms < SILENCE_MS {
-            return voices;
-        }
-        let others: Vec<&Host> = state
-            .hosts
-            .values()
-            .filter(|host| {
-                ![own_id, lost.id].contains(&host.id) && state.lease.members.contains(&host.id)
-            })
-            .collect();
-        let asked = others
-            .into_iter()
-            .map(|host| async move { (host.id, ask(&self.node, host, lost.id).await) });
-        let answers = join_all(asked).await;
-        voices.extend(
-            answers
-                .into_iter()
-                .filter_map(|(id, voice)| Some((id, voice?))),
-        );
-        voices
+/// That the members by which was judged are the cluster's now, and not those of before this host lost its lead.
+async fn confirm(node: &Node, ground: &Ground<'_>) -> Result<(), String> {
+    let confirmed = tokio::time::timeout(ASK_TIMEOUT, node.raft.linearizable()).await;
+    match confirmed {
+        Ok(Ok(_)) if node.state().lease == ground.state.lease => Ok(()),
+        Ok(Ok(_)) => Err("the lease's members have changed".to_owned()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err("no majority of the agents has answered in time".to_owned()),
     }
+}
+
+/// How long the members have not heard that one; the others are asked once this host's own khavip has not for long
+/// enough.
+async fn voices(node: &Node, ground: &Ground<'_>, lost: &Host) -> BTreeMap<u64, Voice> {
+    let own_id = node.member.host_id;
+    let mut voices = BTreeMap::new();
+    let Heard {
+        fact,
+        asked_ms,
+        told_ms,
+    } = ground.heard;
+    let Some(own) = voice(fact, lost.id, *asked_ms, *told_ms) else {
+        return voices;
+    };
+    voices.insert(own_id, own);
+    if own.silent_ms < SILENCE_MS {
+        return voices;
+    }
+    let members = &ground.state.lease.members;
+    let others: Vec<&Host> = ground
+        .state
+        .hosts
+        .values()
+        .filter(|host| ![own_id, lost.id].contains(&host.id) && members.contains(&host.id))
+        .collect();
+    let asked = others
+        .into_iter()
+        .map(|host| async move { (host.id, ask(node, host, lost.id).await) });
+    let answers = join_all(asked).await;
+    voices.extend(
+        answers
+            .into_iter()
+            .filter_map(|(id, voice)| Some((id, voice?))),
+    );
+    voices
 }
 
 /// How long another member has not heard the one that may be lost.
@@ -298,26 +335,4 @@ fn voice(fact: &VipFact, lost: u64, asked_ms: u64, told_ms: u64) -> Option<Voice
         silent_ms: u64::from(peer.silent_ms),
         epoch: fact.epoch,
     })
-}
-
-/// Reads a Lease and keeps what was seen.
-async fn look(
-    node: &Node,
-    component: ComponentName,
-    spec: &ValidSpec,
-    watched: &mut Watched,
-) -> Result<Option<ReadLease>, String> {
-    let mut client = match watched.client.take() {
-        Some(client) => client,
-        None => client(node, component, spec.balancer.port)
-            .await
-            .map_err(|error| chain(&error))?,
-    };
-    let read = client.read().await.map_err(|error| chain(&error))?;
-    watched.client = Some(client);
-    let lease = read.as_ref().map(|read| read.lease.clone());
-    watched
-        .sightings
-        .note(lease.unwrap_or_default(), time::boot_ms());
-    Ok(read)
 }

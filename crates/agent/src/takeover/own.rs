@@ -6,17 +6,17 @@
 //!    ◀────────────────────────── the next one was started ──────────────────────┘
 //! ```
 
-use khactl_host::leader_lease::{Cleared, LeaseClient, ReadLease};
+use khactl_host::leader_lease::Cleared;
 use khactl_model::component::ComponentName;
 use khactl_model::facts::ProcessFact;
 use khactl_model::spec::{Mode, ValidSpec};
-use khactl_plan::takeover::{OwnEnd, Refusal, Sightings, Verdict, judge_own};
+use khactl_plan::takeover::{OwnEnd, Refusal, Verdict, judge_own};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{client, machine};
+use super::machine;
+use super::watched_lease::WatchedLease;
 use crate::agent::Agent;
-use crate::chain;
 use crate::current_spec::CurrentSpec;
 use crate::node::Node;
 use crate::time;
@@ -41,8 +41,7 @@ pub(super) fn spawn(agent: &Arc<Agent>, node: &Arc<Node>, component: ComponentNa
         component,
         machine: machine(),
         spec: CurrentSpec::default(),
-        client: None,
-        sightings: Sightings::default(),
+        lease: WatchedLease::of(component),
         living: None,
         identified: None,
         done: None,
@@ -69,8 +68,7 @@ struct Own {
     machine: String,
     /// The spec in force, parsed once per revision.
     spec: CurrentSpec,
-    client: Option<LeaseClient>,
-    sightings: Sightings,
+    lease: WatchedLease,
     /// The process that runs.
     living: Option<Key>,
     /// The process whose identity has been seen.
@@ -152,7 +150,7 @@ impl Own {
     async fn learn(&mut self) {
         let Some(living) = self.living else { return };
         let Some(spec) = self.spec() else { return };
-        let read = match self.look(&spec).await {
+        let read = match self.lease.look(&self.node, spec.balancer.port).await {
             Ok(Some(read)) => read,
             Ok(None) => return,
             Err(error) => {
@@ -176,11 +174,15 @@ impl Own {
     async fn release(&mut self, dead: Key) {
         self.done = Some(dead);
         self.living = None;
-        let Some(spec) = self.spec() else { return };
         let component = self.component;
         let give_up_ms = time::boot_ms() + GIVE_UP_MS;
         loop {
-            match self.attempt(&spec, dead).await {
+            let attempt = match self.spec() {
+                Some(spec) => self.attempt(&spec, dead).await,
+                // Right after khad's start it may not have come yet.
+                None => Err("this host's spec is not known".to_owned()),
+            };
+            match attempt {
                 Ok(Outcome::Cleared(holder)) => {
                     tracing::info!(%component, pid = dead.0, holder, "its Lease was cleared: its process has ended");
                     return;
@@ -207,7 +209,7 @@ impl Own {
     }
 
     async fn attempt(&mut self, spec: &ValidSpec, dead: Key) -> Result<Outcome, String> {
-        let read = self.look(spec).await?;
+        let read = self.lease.look(&self.node, spec.balancer.port).await?;
         // After the look: whatever took the Lease before it is seen here, or has ended too. One that is being started may
         // run already; it is asked for first, since it becomes one that runs.
         let starting = self.agent.processes.starting(self.component);
@@ -225,40 +227,21 @@ impl Own {
             host,
             told: &self.node.fences.armed(),
             machine: &self.machine,
-            sightings: &self.sightings,
+            sightings: self.lease.sightings(),
             next_started_ms: starting.or(next.map(|process| process.started_at_ms)),
         });
-        let (Verdict::Clear { .. }, Some(read)) = (&verdict, read) else {
-            return Ok(match verdict {
-                Verdict::Wait(refusal) => return Err(refusal.to_string()),
-                Verdict::Leave(refusal) => Outcome::Left(refusal),
-                Verdict::Clear { .. } => Outcome::Changed,
-            });
+        let judged = match verdict {
+            Verdict::Clear { resource_version } => resource_version,
+            Verdict::Wait(refusal) => return Err(refusal.to_string()),
+            Verdict::Leave(refusal) => return Ok(Outcome::Left(refusal)),
         };
-        let Some(client) = &mut self.client else {
+        let Some(read) = read else {
             return Ok(Outcome::Changed);
         };
-        match client.clear(&read).await.map_err(|error| chain(&error))? {
+        match self.lease.clear(&read, &judged).await? {
             Cleared::Done => Ok(Outcome::Cleared(read.lease.holder)),
             Cleared::Conflict => Ok(Outcome::Changed),
         }
-    }
-
-    /// Reads the Lease and keeps what was seen.
-    async fn look(&mut self, spec: &ValidSpec) -> Result<Option<ReadLease>, String> {
-        let mut client = match self.client.take() {
-            Some(client) => client,
-            None => client(&self.node, self.component, spec.balancer.port)
-                .await
-                .map_err(|error| chain(&error))?,
-        };
-        // One that failed is made anew: its certificate may have been renewed.
-        let read = client.read().await.map_err(|error| chain(&error))?;
-        self.client = Some(client);
-        let lease = read.as_ref().map(|read| read.lease.clone());
-        self.sightings
-            .note(lease.unwrap_or_default(), time::boot_ms());
-        Ok(read)
     }
 
     /// The spec as this host goes by it, while it runs such components.

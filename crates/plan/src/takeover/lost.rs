@@ -17,9 +17,8 @@ use super::{Refusal, Sightings, Verdict, forbidden, unproven};
 pub const SILENCE_MS: u64 = 1_000 + 20 + 300;
 /// Reports come once a second: what was told longer than this before the silence began may have changed unseen.
 const TOLD_BEFORE_MS: u64 = 3_000;
-/// A leader that lives renews its Lease within `retryPeriod` and what the API takes: so many of them without a write.
-const UNCHANGED_PERIODS: u32 = 1;
-/// The longest of those that is waited for. It is a second sign and not the proof.
+/// A leader that lives renews its Lease within `retryPeriod` and what the API takes; the longest that is waited for it. It
+/// is a second sign and not the proof.
 const UNCHANGED_MS_MAX: u32 = 600;
 
 /// What a host told of its fence.
@@ -144,7 +143,7 @@ pub fn judge_lost(cx: &LostCx<'_>) -> Verdict {
     let unchanged_ms = cx
         .looked_ms
         .saturating_sub(cx.sightings.unchanged_since_ms());
-    let wanted_ms = UNCHANGED_MS_MAX.min(UNCHANGED_PERIODS * retry_ms(cx.spec, cx.component));
+    let wanted_ms = UNCHANGED_MS_MAX.min(retry_ms(cx.spec, cx.component));
     if cx.looked_ms < from_ms.saturating_add(SILENCE_MS) || unchanged_ms < u64::from(wanted_ms) {
         return Verdict::Wait(Refusal::MayBeRenewed(name()));
     }
@@ -419,5 +418,12 @@ mod tests {
         scene.spec = spec("controllerManager: {extraArgs: {leader-elect-resource-name: mine}}");
         let other = Refusal::OtherLease("leader-elect-resource-name");
         assert_eq!(scene.verdict(), Verdict::Leave(other));
+        for past_khavip in ["config", "kubeconfig", "master"] {
+            scene.spec = spec(&format!(
+                "controllerManager: {{extraArgs: {{{past_khavip}: /etc/own}}}}"
+            ));
+            let other = Refusal::OtherLease(past_khavip);
+            assert_eq!(scene.verdict(), Verdict::Leave(other));
+        }
     }
 }
