@@ -94,7 +94,7 @@ fn lease(status: Option<LeaseStatus>, snapshot: &Snapshot) -> v1::VipLease {
                 host: name(peer.host),
                 rtt_us_p50: peer.rtt_us_p50,
                 rtt_us_max: peer.rtt_us_max,
-                silent_ms: silent_ms(peer.heard_boottime_ns, lease.read_boottime_ns),
+                silent_ms: silent_ms(peer.heard_boottime_ns, lease.told_boottime_ns),
             })
             .collect(),
     }

@@ -17,6 +17,9 @@ use super::thread::{Parts, live};
 use super::{Feed, LeaseConfig, LeaseStatus, VipPort};
 use crate::fence::FencedProcess;
 
+/// What is older is told anew.
+const STALE: u64 = 50_000_000;
+
 /// The running lease thread. Dropping it makes the thread hand over and end, without waiting for it.
 pub struct LeaseHandle {
     host: u64,
@@ -136,9 +139,14 @@ impl LeaseHandle {
         }
     }
 
-    /// The lease as this host sees it now.
+    /// The lease as this host sees it now. A thread that has told nothing for a while, since nothing happened, is woken to
+    /// tell it to the next one who asks.
     pub fn status(&self) -> LeaseStatus {
-        self.board.read()
+        let status = self.board.read();
+        if status.read_boottime_ns > status.told_boottime_ns.saturating_add(STALE) {
+            self.commands.wish(|_| {});
+        }
+        status
     }
 
     /// Hands over (P9) and ends the thread. False if it did not end within `deadline`; its gate's deadline then ends

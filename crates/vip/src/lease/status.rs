@@ -61,8 +61,11 @@ pub struct LeaseStatus {
     pub summary: Summary,
     /// What it would do to processes of this host, and has done.
     pub fencing: FenceView,
-    /// `CLOCK_BOOTTIME` of this status in nanoseconds, which `summary` is to be compared with.
+    /// `CLOCK_BOOTTIME` of this status in nanoseconds.
     pub read_boottime_ns: u64,
+    /// When the thread last told what it knows, in the same: silence in `summary` is known up to then. What has arrived
+    /// since has not been looked at.
+    pub told_boottime_ns: u64,
     /// The thread runs under SCHED_FIFO.
     pub realtime: bool,
     /// The process' memory is locked.
@@ -78,6 +81,8 @@ pub struct LeaseStatus {
 /// What the thread hands out after a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Snapshot {
+    /// When it was made.
+    pub(super) told: u64,
     pub(super) view: View,
     pub(super) counters: Counters,
     pub(super) summary: Summary,
@@ -126,6 +131,7 @@ impl Board {
 
     pub(super) fn read(&self) -> LeaseStatus {
         let Snapshot {
+            told,
             view,
             counters,
             summary,
@@ -151,6 +157,7 @@ impl Board {
             summary,
             fencing,
             read_boottime_ns: now,
+            told_boottime_ns: told,
             realtime,
             locked,
             denied: self

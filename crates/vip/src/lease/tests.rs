@@ -391,6 +391,25 @@ fn a_second_thread_on_the_same_record_is_refused() {
 }
 
 #[test]
+fn a_thread_that_has_nothing_to_do_tells_anew_when_it_is_asked_again() {
+    let cluster = Cluster::start(1);
+    let config = LeaseConfig {
+        bind: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        record: cluster.folder.path().join("idle.record"),
+        ..cluster.config(1)
+    };
+    // Nobody feeds it.
+    let handle = spawn(config, Box::new(Port::default())).expect("starts");
+    until("its first word", || handle.status().told_boottime_ns > 0);
+    let before = handle.status().told_boottime_ns;
+    until("it tells anew", || {
+        let status = handle.status();
+        assert!(status.told_boottime_ns <= status.read_boottime_ns);
+        status.told_boottime_ns > before
+    });
+}
+
+#[test]
 fn strangers_and_replays_are_counted_and_not_believed() {
     let cluster = Cluster::start(1);
     cluster.await_holder(None);

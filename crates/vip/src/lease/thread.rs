@@ -165,7 +165,7 @@ impl Worker {
                 .count_change(snapshot.view.holding, view.holding);
             (snapshot.view, snapshot.counters) = (view, self.counters);
             let now = boottime_ns();
-            snapshot.summary = self.observation.summary(now);
+            (snapshot.told, snapshot.summary) = (now, self.observation.summary(now));
             snapshot.fencing = self.fencing.tell();
             let published = board.publish(&snapshot);
             let wake = lease.wake().min(self.burst.next()).min(self.parting.next());
