@@ -8,8 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Where a witness writes, on its own host. The folder is made for it, and every user may write there.
-pub const RECORDS: &str = "/etc/khactl/witness/acting";
+/// Where witnesses write, on their own host. The folder is made for them, and every user may write there.
+const FOLDER: &str = "/etc/khactl/witness";
+
+/// The file of the one in the place of this component.
+pub fn records(component: &str) -> String {
+    format!("{FOLDER}/{component}")
+}
 
 /// What a line begins with.
 const WORD: &str = "acting";
@@ -37,6 +42,29 @@ impl fmt::Display for Term {
             self.to.as_secs_f64()
         )
     }
+}
+
+/// A time in which one reached no API server: it believed, and nothing came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blind {
+    /// Who.
+    pub identity: String,
+    /// When it was certainly cut from all of them.
+    pub from: Duration,
+    /// When it could have reached one again, at the latest.
+    pub to: Duration,
+}
+
+/// The terms without what nothing came of: one that ended while it was blind acted until it became so. One that believed
+/// still when it saw again is as if it had never been blind.
+pub fn seeing(mut terms: Vec<Term>, blind: &[Blind]) -> Vec<Term> {
+    for term in &mut terms {
+        let of_its_own = blind.iter().filter(|blind| blind.identity == term.identity);
+        for blind in of_its_own.filter(|blind| term.to <= blind.to) {
+            term.to = term.to.min(blind.from.max(term.from));
+        }
+    }
+    terms
 }
 
 /// The line of a moment.
@@ -123,6 +151,23 @@ mod tests {
         let one = lines("cp1_a", 10, 20) + &lines("cp1_a", 90, 90);
         let other = lines("cp2_b", 50, 80);
         assert_eq!(overlaps(&terms([one.as_str(), other.as_str()])).len(), 1);
+    }
+
+    #[test]
+    fn one_that_reached_nobody_acted_until_then_unless_it_went_on_after_it() {
+        let other = lines("cp2_b", 30, 80);
+        let found = |to_ms| {
+            let one = lines("cp1_a", 10, to_ms);
+            let blind = Blind {
+                identity: "cp1_a".to_owned(),
+                from: Duration::from_millis(20),
+                to: Duration::from_millis(60),
+            };
+            overlaps(&seeing(terms([one.as_str(), other.as_str()]), &[blind])).len()
+        };
+        assert_eq!(found(15), 0);
+        assert_eq!(found(60), 0);
+        assert_eq!(found(61), 1);
     }
 
     #[test]

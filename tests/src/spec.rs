@@ -17,6 +17,8 @@ pub struct SpecText {
     pub version: String,
     /// The profile of lease times; none: khactl's own choice.
     pub profile: Option<String>,
+    /// `retryPeriod` of kube-scheduler's election; none: khactl's own choice.
+    pub scheduler_retry: Option<String>,
 }
 
 impl SpecText {
@@ -28,6 +30,7 @@ impl SpecText {
             bundle: bundle.to_owned(),
             version: "v1.20.2".to_owned(),
             profile: None,
+            scheduler_retry: None,
         }
     }
 
@@ -52,6 +55,13 @@ impl SpecText {
         self
     }
 
+    /// The same with this `retryPeriod` of kube-scheduler's election.
+    #[must_use]
+    pub fn scheduler_retry(mut self, period: &str) -> Self {
+        self.scheduler_retry = Some(period.to_owned());
+        self
+    }
+
     /// The file's text.
     pub fn yaml(&self) -> String {
         let mut text = String::from("apiVersion: khactl.io/v1alpha1\nkind: Cluster\n");
@@ -67,6 +77,12 @@ impl SpecText {
              kubernetesVersion: {}\n    bundle: {}\n",
             self.name, self.vip, self.version, self.bundle
         );
+        if let Some(period) = &self.scheduler_retry {
+            let _ = writeln!(
+                text,
+                "    scheduler:\n      leaderElection: {{retryPeriod: {period}}}"
+            );
+        }
         text
     }
 }

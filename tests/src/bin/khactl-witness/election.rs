@@ -14,7 +14,6 @@ use crate::flags::Times;
 use crate::observed::{Observed, Record};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
-const NAME: &str = "kube-controller-manager";
 /// A follower waits up to so many times its period longer than that.
 const JITTER: f64 = 1.2;
 /// A connection that does not answer for so long is given up: what HTTP/2's checks do for the real one.
@@ -24,15 +23,18 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Elector {
     api: Api,
+    name: &'static str,
     identity: String,
     times: Times,
     observed: Observed,
 }
 
 impl Elector {
-    pub(crate) fn new(api: Api, identity: String, times: Times) -> Self {
+    /// A participant in the election of that name.
+    pub(crate) fn new(api: Api, name: &'static str, identity: String, times: Times) -> Self {
         Self {
             api,
+            name,
             identity,
             times,
             observed: Observed::default(),
@@ -70,7 +72,7 @@ impl Elector {
         match self.try_acquire_or_renew(within.clamp(Duration::from_millis(1), ANSWER)) {
             Ok(led) => led,
             Err(error) => {
-                eprintln!("lease {NAME}: {error:#}");
+                eprintln!("lease {}: {error:#}", self.name);
                 false
             }
         }
@@ -78,13 +80,13 @@ impl Elector {
 
     fn try_acquire_or_renew(&mut self, within: Duration) -> anyhow::Result<bool> {
         let now = clock::monotonic();
-        let path = format!("{LEASES}/{NAME}");
+        let path = format!("{LEASES}/{}", self.name);
         let answer = self.api.call("GET", &path, "", within)?;
         if answer.status == 404 {
             let lease = json!({
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
-                "metadata": {"name": NAME, "namespace": "kube-system"},
+                "metadata": {"name": self.name, "namespace": "kube-system"},
                 "spec": self.spec(None, 0)?,
             });
             let made = self

@@ -10,20 +10,18 @@ use anyhow::Context;
 use khactl_tests::Credentials;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Of a controller-manager.
-const PORT: u16 = 10257;
 /// For who connects and asks nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
 /// Begins to answer. Nobody verifies whose certificate it is.
-pub(crate) fn serve((chain, key): Credentials) -> anyhow::Result<()> {
+pub(crate) fn serve(port: u16, (chain, key): Credentials) -> anyhow::Result<()> {
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     let config = Arc::new(config);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
-        .with_context(|| format!("cannot listen on port {PORT}"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen on port {port}"))?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let config = Arc::clone(&config);
