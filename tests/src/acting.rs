@@ -59,9 +59,10 @@ pub struct Blind {
 /// still when it saw again is as if it had never been blind.
 pub fn seeing(mut terms: Vec<Term>, blind: &[Blind]) -> Vec<Term> {
     for term in &mut terms {
-        let of_its_own = blind.iter().filter(|blind| blind.identity == term.identity);
-        for blind in of_its_own.filter(|blind| term.to <= blind.to) {
-            term.to = term.to.min(blind.from.max(term.from));
+        for blind in blind {
+            if blind.identity == term.identity && term.to <= blind.to {
+                term.to = term.to.min(blind.from.max(term.from));
+            }
         }
     }
     terms
