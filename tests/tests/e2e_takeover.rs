@@ -397,10 +397,9 @@ fn served(host: &LabHost) -> Duration {
             answered().then(clock::monotonic)
         })
     });
-    match looking.join() {
-        Ok(at) => at,
-        Err(_) => panic!("the host's balancer never served again"),
-    }
+    looking
+        .join()
+        .expect("the host's balancer serves again in time")
 }
 
 /// Any word of an API server: that this is not how it is spoken to.

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_fence_counts_only_for_an_identity_that_its_process_was_seen_with() {
         let fences = Fences::default();
-        let fenced = |name, identity: Option<&str>| FencedComponent {
+        let with = |name, identity: Option<&str>| FencedComponent {
             name,
             pid: 70,
             start_ticks: 9,
@@ -130,8 +130,8 @@ mod tests {
             vip: Some(VipFact {
                 epoch: 3,
                 fenced_components: vec![
-                    fenced(ComponentName::KubeControllerManager, None),
-                    fenced(ComponentName::KubeScheduler, Some("cp2_a")),
+                    with(ComponentName::KubeControllerManager, None),
+                    with(ComponentName::KubeScheduler, Some("cp2_a")),
                 ],
                 ..VipFact::default()
             }),
