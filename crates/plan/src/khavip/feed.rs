@@ -1,8 +1,8 @@
 //! What khavip is told: who takes part in the lease, where the address is put, and what stands
 //! behind the balancer. The lease's key is added by the executor, which can open it.
 
-use khactl_model::component::ComponentName;
 use khactl_model::facts::FencedComponent;
+use khactl_model::leader_lease::ELECTING;
 use khactl_model::spec::Mode;
 use khactl_model::state::{EtcdStage, Role};
 use std::net::SocketAddr;
@@ -46,14 +46,9 @@ pub fn vip_feed(cx: &Cx<'_>) -> VipFeed {
     }
 }
 
-/// Those of which one in the cluster acts, and which go on acting for a while when they reach nobody.
-const FENCED: [ComponentName; 2] = [
-    ComponentName::KubeControllerManager,
-    ComponentName::KubeScheduler,
-];
-
+/// Of those that elect one acts in the cluster, and goes on acting for a while when it reaches nobody.
 fn fenced(cx: &Cx<'_>) -> Vec<FencedComponent> {
-    FENCED
+    ELECTING
         .into_iter()
         .filter_map(|name| Some((name, cx.process(name)?)))
         .filter(|(_, process)| process.running && process.start_ticks > 0)
