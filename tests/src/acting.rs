@@ -59,10 +59,11 @@ pub struct Blind {
 /// still when it saw again is as if it had never been blind.
 pub fn seeing(mut terms: Vec<Term>, blind: &[Blind]) -> Vec<Term> {
     for term in &mut terms {
-        for blind in blind {
-            if blind.identity == term.identity && term.to <= blind.to {
-                term.to = term.to.min(blind.from.max(term.from));
-            }
+        let last = term.to;
+        let of_its_own = blind.iter().filter(|blind| blind.identity == term.identity);
+        let until_its_end = of_its_own.filter(|blind| last <= blind.to);
+        if let Some(from) = until_its_end.map(|blind| blind.from).min() {
+            term.to = last.min(from.max(term.from));
         }
     }
     terms

@@ -78,7 +78,7 @@ mod tests {
         let NameAnswer::Addresses(found) = &facts[0].answer else {
             panic!("{facts:?}");
         };
-        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback));
+        assert!(!found.is_empty() && found.iter().all(std::net::IpAddr::is_loopback));
         assert!(
             !matches!(facts[1].answer, NameAnswer::Addresses(_)),
             "{facts:?}"
