@@ -59,8 +59,6 @@ struct State {
     held: bool,
     /// How many processes the fence had ended when it was last looked at.
     fired: u64,
-    /// The VIP's network is on no interface; it may be so for a moment only.
-    displaced: bool,
     /// No process lives that a fence before the present one may have armed.
     disarmed: bool,
     /// Since the last feed, or the last try.
@@ -183,8 +181,10 @@ impl Control {
             }
             let mut state = self.state.lock().await;
             // A gate at an interface that is gone cannot be mended, and holds nothing back.
-            let gated = state.instance.as_ref().filter(|_| due && !state.displaced);
-            if let Some(instance) = gated {
+            if due
+                && let Some(instance) = &state.instance
+                && !instance.displaced
+            {
                 instance.gate().mend();
             }
             if due && state.is_misplaced() {
@@ -222,7 +222,7 @@ impl Control {
             // The host still takes part as an acceptor; it is not fit to hold.
             note(&mut state.problems, error);
         }
-        state.displaced = found.is_err();
+        let displaced = found.is_err();
         let purpose = wanted.lease.as_ref().map(|lease| {
             let vips: Vec<IpAddr> = wanted.vips.iter().map(|vip| vip.address).collect();
             let before = state.instance.as_ref().map(|instance| &instance.purpose);
@@ -250,6 +250,7 @@ impl Control {
         if let (Some(instance), Some(lease)) = (&mut state.instance, &wanted.lease) {
             // The same place by another name, perhaps.
             instance.purpose.targets = purpose.map(|p| p.targets).unwrap_or_default();
+            instance.displaced = displaced;
             instance.feed(lease);
             let fenced = instance.fence(lease);
             if let Err(error) = &fenced {
@@ -262,8 +263,10 @@ impl Control {
             self.balancer.apply(wanted.balancer);
         }
         self.judge_fitness(state);
-        let instance = state.instance.as_ref().filter(|_| state.displaced);
-        if let Some(instance) = instance.filter(|instance| instance.status().holding) {
+        if let Some(instance) = &state.instance
+            && instance.displaced
+            && instance.status().holding
+        {
             self.reset_clients(instance);
             instance.hand_over(None);
         }
@@ -362,7 +365,7 @@ impl Control {
             unfit.push("no healthy backend".to_owned());
         }
         let targets = &instance.purpose.targets;
-        if targets.is_empty() || state.displaced {
+        if targets.is_empty() || instance.displaced {
             unfit.push("this host has no interface for the VIP".to_owned());
         } else {
             unfit.extend(instance.observed().borrow().hindrances(targets));

@@ -58,6 +58,8 @@ impl Purpose {
 /// The running lease.
 pub(crate) struct Instance {
     pub(crate) purpose: Purpose,
+    /// The VIP's network is on no interface; it may be so for a moment only.
+    pub(crate) displaced: bool,
     lease: LeaseHandle,
     keeper: Keeper,
     hold: Arc<Hold>,
@@ -107,6 +109,7 @@ impl Instance {
             .map_err(netlink)?;
         Ok(Self {
             purpose,
+            displaced: false,
             lease,
             keeper,
             hold,
