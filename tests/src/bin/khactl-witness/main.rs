@@ -27,7 +27,10 @@ use election::Elector;
 use flags::Flags;
 
 /// In whose place it can be, and the port at which that one is asked how it is.
-const PLACES: [(&str, u16); 2] = [("kube-controller-manager", 10257), ("kube-scheduler", 10259)];
+const PLACES: [(&str, u16); 2] = [
+    ("kube-controller-manager", 10257),
+    ("kube-scheduler", 10259),
+];
 
 fn main() -> ExitCode {
     match run() {
