@@ -3,7 +3,7 @@
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use khactl_lease::RecordBinding;
@@ -16,6 +16,20 @@ use super::status::Board;
 use super::thread::{Parts, live};
 use super::{Feed, LeaseConfig, LeaseStatus, VipPort};
 use crate::fence::FencedProcess;
+
+/// Dropped when the thread ends, however it does. Nothing is ever sent.
+struct Ending {
+    board: Arc<Board>,
+    _sender: SyncSender<()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.board.fail("its thread panicked".to_owned());
+        }
+    }
+}
 
 /// What is older is told anew.
 const STALE: u64 = 50_000_000;
@@ -77,11 +91,14 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
         incarnation: khactl_sys::entropy::seed()? | 1,
         seed: khactl_sys::entropy::seed()?,
     };
-    let (ending, ended) = sync_channel(1);
+    let (sender, ended) = sync_channel(1);
+    let ending = Ending {
+        board: board.clone(),
+        _sender: sender,
+    };
     let thread = std::thread::Builder::new()
         .name("lease".to_owned())
         .spawn(move || {
-            // Dropped when the thread ends, also by a panic.
             let _ending = ending;
             live(parts);
         })?;

@@ -390,6 +390,30 @@ fn a_second_thread_on_the_same_record_is_refused() {
     assert_eq!(second, Some(io::ErrorKind::WouldBlock));
 }
 
+/// Whatever it is asked for, the thread does not survive it.
+struct Broken;
+
+impl VipPort for Broken {
+    fn open(&mut self, _until_boottime_ns: u64) -> io::Result<()> {
+        panic!("on purpose")
+    }
+    fn add_address(&mut self) {}
+    fn remove_address(&mut self) {}
+    fn announce(&mut self) {}
+}
+
+#[test]
+fn a_thread_that_panics_is_known_to_have_ended() {
+    let cluster = Cluster::start(1);
+    let config = LeaseConfig {
+        bind: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        record: cluster.folder.path().join("broken.record"),
+        ..cluster.config(1)
+    };
+    let handle = spawn(config, Box::new(Broken)).expect("starts");
+    until("its end is told", || handle.status().failure.is_some());
+}
+
 #[test]
 fn a_thread_that_has_nothing_to_do_tells_anew_when_it_is_asked_again() {
     let cluster = Cluster::start(1);
