@@ -124,7 +124,7 @@ impl Watch {
         let told_ms = time::boot_ms();
         // Who runs nothing that leads has nothing to be cleared, and no reason to say anything either.
         let armed = self.node.fences.armed();
-        let leads = |id| {
+        let leads = |id: u64| {
             armed
                 .get(&id)
                 .is_some_and(|told| !told.components.is_empty())
