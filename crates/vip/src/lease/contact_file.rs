@@ -80,7 +80,7 @@ fn encode(binding: &RecordBinding, contact: u64) -> [u8; LEN] {
 }
 
 fn decode(binding: &RecordBinding, bytes: &[u8; LEN]) -> Option<u64> {
-    let time = bytes.get(TIME_AT..TIME_AT + 8)?.try_into().ok()?;
+    let time: [u8; 8] = bytes.get(TIME_AT..TIME_AT + 8)?.try_into().ok()?;
     let contact = u64::from_le_bytes(time);
     (*bytes == encode(binding, contact)).then_some(contact)
 }
