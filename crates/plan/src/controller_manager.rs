@@ -28,7 +28,7 @@ impl Component for ControllerManager {
         if !cx.serves_api() {
             return process::absent(cx, ComponentName::KubeControllerManager);
         }
-        hold_without_api(cx, self.name(), process::keep(cx, spec(cx)))
+        hold_without_api(cx, self.name(), process::keep_fenced(cx, spec(cx)))
     }
 }
 

@@ -9,7 +9,8 @@
 //! ended n times soon after start -> wait 250 ms * 2^(n-1), at most 30 s, then start
 //! ```
 //!
-//! khavip is given another [`Patience`]: without it the host has no part in the VIP.
+//! khavip is given another [`Patience`]: without it the host has no part in the VIP. So are controller-manager and
+//! scheduler after a SIGKILL, which khavip's fence gives them whenever the host is cut off.
 
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{CrashFact, Facts, ProbeFact, ProcessFact};
@@ -33,6 +34,9 @@ const GRACE_MS: u64 = 20_000;
 
 /// Of a process that hangs: it does not get to hear the SIGTERM, but one that is only very slow may.
 const HUNG_GRACE_MS: u64 = 1_000;
+
+/// An end by SIGKILL, as it is noted.
+const KILLED: &str = "signal 9";
 
 /// How long a process must have run for its end to be no failure to start, and how long its next start is put
 /// off at the most.
@@ -58,6 +62,19 @@ impl Patience {
 /// Plans a process: running as wanted, its newest probe decides whether it is ready.
 pub(crate) fn keep(cx: &Cx<'_>, spec: ProcessSpec) -> Plan {
     keep_with(cx, spec, Patience::USUAL)
+}
+
+/// Plans a process that khavip ends when no majority answers: a SIGKILL says nothing of the program.
+pub(crate) fn keep_fenced(cx: &Cx<'_>, spec: ProcessSpec) -> Plan {
+    let exit = cx
+        .process(spec.name)
+        .and_then(|process| process.exit.as_ref());
+    let patience = if exit.is_some_and(|exit| exit.how == KILLED) {
+        Patience::SHORT
+    } else {
+        Patience::USUAL
+    };
+    keep_with(cx, spec, patience)
 }
 
 /// The same with another patience.

@@ -148,3 +148,16 @@ fn a_process_that_hangs_is_left_alone_while_what_it_needs_is_not_ready() {
     facts.probes.get_mut(&ComponentName::Etcd).unwrap().ready = false;
     assert_eq!(ended_for_hanging(&cluster), []);
 }
+
+#[test]
+fn a_controller_that_was_killed_is_started_again_at_once_and_one_that_failed_waits() {
+    const MANAGER: ComponentName = ComponentName::KubeControllerManager;
+    let mut cluster = settled();
+    cluster.end("cp1", MANAGER, 5);
+    assert_eq!(started(&cluster.plan("cp1")), []);
+    let facts = cluster.facts.get_mut("cp1").unwrap();
+    let exit = facts.processes.get_mut(&MANAGER).unwrap().exit.as_mut();
+    "signal 9".clone_into(&mut exit.unwrap().how);
+    cluster.now_ms += 1_000;
+    assert_eq!(started(&cluster.plan("cp1")), [MANAGER]);
+}
