@@ -27,6 +27,8 @@ const SCHEDULER: &str = "kube-scheduler";
 /// As long as a machine may be paused and believe afterwards that nothing happened; and far longer than whoever waits for
 /// silence waits.
 const STOPPED: Duration = Duration::from_secs(10);
+/// Who has led for so long has been seen to lead by its khad, and told of to the others.
+const KNOWN: Duration = Duration::from_secs(3);
 /// What supervises and what guards, on every host.
 const BOTH: [&str; 2] = ["khad", "khavip"];
 /// The balancer's, on every host.
@@ -145,7 +147,10 @@ impl<'a> Trials<'a> {
     fn run(&mut self, fault: Fault) {
         let cluster = self.cluster;
         cluster.await_ready(HOSTS);
-        let before = self.acting();
+        let before = until("somebody has led for a while", SOON, || {
+            let term = self.acting();
+            (term.to.saturating_sub(term.from) >= KNOWN).then_some(term)
+        });
         let host = cluster.host(host_of(&before));
         cluster.step(&format!("{fault:?}: {before}"));
         let khavip = host
@@ -218,7 +223,10 @@ impl<'a> Trials<'a> {
                 // So that nobody else can lead meanwhile.
                 for other in self.others(host) {
                     let other = self.cluster.host(&other);
-                    assert_eq!(other.signal(self.name, Signal::STOP), 1);
+                    // One that has just come back may not run everything yet.
+                    until("the other one stands still", SOON, || {
+                        (other.signal(self.name, Signal::STOP) == 1).then_some(())
+                    });
                 }
                 let wall = "add table inet wall; \
                             add chain inet wall in { type filter hook input priority 0; }; \

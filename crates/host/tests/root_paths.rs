@@ -24,8 +24,8 @@ async fn the_largest_packet_of_loopback_comes_back_in_both_families() {
 
 #[tokio::test]
 async fn a_host_that_is_not_there_is_silent_or_out_of_reach() {
-    // Nobody has an address of this network (RFC 5737).
-    let found = size_to(Ipv4Addr::new(192, 0, 2, 1).into()).await;
+    // Nobody has an address of this network (RFC 3849); there are gateways that answer for anybody of IPv4.
+    let found = size_to(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()).await;
     assert!(
         matches!(found, FullSize::Silent | FullSize::Untried(_)),
         "{found:?}"
