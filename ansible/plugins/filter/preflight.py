@@ -36,7 +36,7 @@ _value:
 """
 
 # What is wrong comes first; a screen full of what is well would hide it.
-WORDS = {"blocking": "BLOCKS", "warning": "WARNING", "expected": "mended", "ok": "ok"}
+WORDS = {"blocking": "BLOCKS", "warning": "WARNING", "expected": "mended", "info": "info", "ok": "ok"}
 ORDER = list(WORDS)
 
 
