@@ -25,6 +25,8 @@ use crate::time;
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often a person hears what a step waits for.
 const WAITING_EVERY: Duration = Duration::from_secs(5);
+/// Between two questions to a leader who is not known yet.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// Tells people, and the journal where there is one, how far an operation is.
 pub struct Journal<'a> {
@@ -378,6 +380,24 @@ pub async fn applied(
             .late());
         }
         let _ = tokio::time::timeout(Duration::from_millis(200), applied.changed()).await;
+    }
+}
+
+/// Waits until this host has applied all that the cluster agreed on before: a host that was just started has its log,
+/// and hears only from the leader how much of it counts. What an earlier run completed is known from then on.
+///
+/// # Errors
+/// No leader answered in time.
+pub async fn caught_up(node: &Node, doing: &str, within: Duration) -> Result<(), Refused> {
+    let deadline = khactl_sys::clock::boottime() + within;
+    loop {
+        match node.barrier().await {
+            Ok(()) => return Ok(()),
+            Err(refused) if khactl_sys::clock::boottime() >= deadline => {
+                return Err(refused.while_doing(doing));
+            }
+            Err(_) => time::pause(RETRY_EVERY).await,
+        }
     }
 }
 

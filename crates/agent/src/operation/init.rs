@@ -18,7 +18,7 @@ use khactl_raft::Peer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Journal, applied, operation};
+use super::{Journal, applied, caught_up, operation};
 use crate::agent::{Agent, ProgressSender};
 use crate::departure;
 use crate::external;
@@ -30,6 +30,8 @@ use crate::refused::Refused;
 use crate::try_arguments;
 
 const DOING: &str = "make this host the first of a cluster";
+/// A group of one elects itself within a second.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs or resumes it.
 ///
@@ -63,8 +65,9 @@ pub async fn run(
                     .initialize(&me(&node))
                     .await
                     .map_err(|error| raft_refused("start consensus", &error))?;
-                node.barrier().await.map_err(|r| r.while_doing(DOING))?;
             }
+            may_resume(&node.state(), &node, &spec)?;
+            caught_up(&node, DOING, LOG_TIMEOUT).await?;
             may_resume(&node.state(), &node, &spec)?;
             Some(node)
         }
@@ -81,7 +84,7 @@ pub async fn run(
         _ => found(agent, actor, &spec, node, &journal).await?,
     };
     let operation = operation(&node, actor, OperationKind::Init).await?;
-    applied(&node, DOING, Duration::from_secs(10), |state| {
+    applied(&node, DOING, LOG_TIMEOUT, |state| {
         state.operations.contains_key(&operation)
     })
     .await?;

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Journal, applied, count_warning, operation};
+use super::{Journal, applied, caught_up, count_warning, operation};
 use crate::agent::{Agent, ProgressSender};
 use crate::bundle;
 use crate::departure;
@@ -63,6 +63,8 @@ pub async fn run(
         )
     })?;
     let node = if let Some(node) = agent.node() {
+        may_resume(&node)?;
+        caught_up(&node, DOING, LOG_TIMEOUT).await?;
         may_resume(&node)?;
         journal.finish("check").await?;
         node
