@@ -51,6 +51,13 @@ impl Sample {
     pub fn done_us(&self) -> u64 {
         self.at_us.saturating_add(self.took_us)
     }
+
+    /// Whether it failed by what happened between two moments. By its beginning, not by its end: what failed of an
+    /// outage may be given up long after it. What was open at the first moment had begun a little before.
+    pub fn failed_by(&self, from_us: u64, to_us: u64) -> bool {
+        let met_us = self.at_us.saturating_add(OPEN_US);
+        !self.ok && (from_us..to_us).contains(&met_us)
+    }
 }
 
 /// The samples' clock, in microseconds since boot.
@@ -63,6 +70,9 @@ pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Longer than any try lasts that nothing befalls, in microseconds.
+const OPEN_US: u64 = 10_000;
+
 /// What users had between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
@@ -74,8 +84,8 @@ pub struct Tally {
     pub gap_us: u64,
 }
 
-/// Counts the tries of a kind that ended between `from_us` and `to_us`. The gap may begin with
-/// the last success before, and ends at `to_us` if none came after.
+/// Counts the tries of a kind that ended well between `from_us` and `to_us`, and those that failed by what happened
+/// then. The gap may begin with the last success before, and ends at `to_us` if none came after.
 pub fn tally(samples: &[Sample], kind: SampleKind, from_us: u64, to_us: u64) -> Tally {
     let of_kind = || samples.iter().filter(|sample| sample.kind == kind);
     let within = |sample: &&Sample| (from_us..=to_us).contains(&sample.done_us());
@@ -99,7 +109,9 @@ pub fn tally(samples: &[Sample], kind: SampleKind, from_us: u64, to_us: u64) -> 
     }
     Tally {
         ok,
-        failed: of_kind().filter(within).filter(|s| !s.ok).count(),
+        failed: of_kind()
+            .filter(|sample| sample.failed_by(from_us, to_us))
+            .count(),
         gap_us,
     }
 }
@@ -212,21 +224,36 @@ mod tests {
     #[test]
     fn outage_is_the_longest_time_between_two_successes() {
         let samples = [
-            connect(90, 5, true),
-            connect(100, 5, true),
-            connect(110, 300, false),
-            connect(600, 10, true),
-            connect(650, 10, true),
+            connect(90_000, 5_000, true),
+            connect(100_000, 5_000, true),
+            connect(110_000, 300_000, false),
+            connect(600_000, 10_000, true),
+            connect(650_000, 10_000, true),
         ];
-        let counted = tally(&samples, SampleKind::Connect, 101, 700);
+        let counted = tally(&samples, SampleKind::Connect, 101_000, 700_000);
         assert_eq!((counted.ok, counted.failed), (3, 1));
-        assert_eq!(counted.gap_us, 610 - 105);
+        assert_eq!(counted.gap_us, 610_000 - 105_000);
         assert_eq!(
-            tally(&samples, SampleKind::Write, 101, 700),
+            tally(&samples, SampleKind::Write, 101_000, 700_000),
             Tally {
-                gap_us: 599,
+                gap_us: 599_000,
                 ..Tally::default()
             }
+        );
+    }
+
+    #[test]
+    fn a_try_that_is_given_up_after_an_outage_belongs_to_the_outage() {
+        let ms = |ms: u64| ms * 1000;
+        let samples = [
+            connect(ms(95), ms(300), false),
+            connect(ms(200), ms(300), false),
+            connect(ms(350), ms(1), true),
+        ];
+        let failed = |from, to| tally(&samples, SampleKind::Connect, ms(from), ms(to)).failed;
+        assert_eq!(
+            (failed(0, 100), failed(100, 400), failed(400, 900)),
+            (0, 2, 0)
         );
     }
 

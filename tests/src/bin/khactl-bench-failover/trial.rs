@@ -89,7 +89,7 @@ fn lost_twice(samples: &[Sample], from_us: u64, to_us: u64) -> usize {
     begun.sort_by_key(|sample| sample.at_us);
     samples
         .iter()
-        .filter(|sample| !sample.ok && (from_us..=to_us).contains(&sample.done_us()))
+        .filter(|sample| sample.failed_by(from_us, to_us))
         .filter(|sample| {
             let next = begun.partition_point(|other| other.at_us < sample.done_us());
             begun.get(next).is_some_and(|retry| !retry.ok)
@@ -101,7 +101,7 @@ fn lost_twice(samples: &[Sample], from_us: u64, to_us: u64) -> usize {
 fn complaint(samples: &[Sample], from_us: u64, to_us: u64) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for sample in samples {
-        if !sample.ok && (from_us..=to_us).contains(&sample.done_us()) {
+        if sample.failed_by(from_us, to_us) {
             *counts.entry(&sample.error).or_default() += 1;
         }
     }
