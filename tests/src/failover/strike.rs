@@ -25,6 +25,8 @@ pub struct Struck {
     host: String,
     /// Just before it happened, in microseconds since boot.
     at_us: u64,
+    /// The host's khavip before that.
+    khavip: Option<Vec<u32>>,
     /// What keeps the processors busy, until this is mended.
     load: Vec<Running>,
 }
@@ -54,6 +56,7 @@ impl Cluster {
         } else {
             Vec::new()
         };
+        let khavip = self.component_pids(host).remove("khavip");
         let at_us = now_us();
         match fault {
             Fault::KhadKilled => self.kill_agent(host),
@@ -81,6 +84,7 @@ impl Cluster {
             fault,
             host: host.to_owned(),
             at_us,
+            khavip,
             load,
         }
     }
@@ -107,8 +111,12 @@ impl Cluster {
                 done(self.lab().heal_all());
             }
             Fault::HostLost | Fault::HostShutDown => done(self.host(host).start()),
+            // It serves its clients' short requests to their end before it goes; until then it looks like one that stays.
+            Fault::KhavipEnded => until(&format!("{host} has another khavip"), SOON, || {
+                let now = self.component_pids(host).remove("khavip");
+                (now.is_some() && now != struck.khavip).then_some(())
+            }),
             Fault::KhavipKilled
-            | Fault::KhavipEnded
             | Fault::Transferred
             | Fault::ApiserverKilled
             | Fault::AddressDeleted => {}
