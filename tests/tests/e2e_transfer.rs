@@ -2,7 +2,7 @@
 //! after the other, each of which must leave the VIP on exactly one host.
 
 use khactl_lab::Signal;
-use khactl_tests::{Cluster, SOON, SPEC, until};
+use khactl_tests::{Cluster, LONG, SOON, SPEC, until};
 use serde_json::{Value, json};
 
 const HOSTS: usize = 3;
@@ -126,17 +126,40 @@ fn the_spec_changes_while_the_cluster_runs(cluster: &Cluster) {
         assert_eq!(cluster.holders(), [holder.as_str()], "the VIP moved");
     }
 
+    let preferred = next(&asked);
+    assert_ne!(preferred, holder);
+    cluster.step(&format!(
+        "{preferred} is preferred: it takes the VIP, also back from where it is sent"
+    ));
+    let changed = text
+        .replace("preference: []", &format!("preference: [{preferred}]"))
+        .replace("failback: false", "failback: true");
+    apply(&changed).ok();
+    has_vip(cluster, &preferred);
+    cluster.await_ready(HOSTS);
+    printed(cluster, &asked, &["vip", "transfer", &asked]);
+    has_vip(cluster, &preferred);
+    cluster.await_ready(HOSTS);
+
     cluster.step("the first revision comes back");
     let back = printed(cluster, &holder, &["config", "rollback", "1"]);
-    assert_eq!(back["revision"], 4, "{back}");
+    assert_eq!(back["revision"], 5, "{back}");
     let history = printed(cluster, &holder, &["config", "history"]);
     let known: Vec<_> = history["revisions"]
         .as_array()
         .map(|all| all.iter().map(|entry| entry["revision"].clone()).collect())
         .unwrap_or_default();
-    assert_eq!(known, [4, 3, 2, 1].map(Value::from));
+    assert_eq!(known, [5, 4, 3, 2, 1].map(Value::from));
     cluster.await_ready(HOSTS);
-    assert_eq!(cluster.holders(), [holder.as_str()], "the VIP moved");
+    assert_eq!(cluster.holders(), [preferred.as_str()], "the VIP moved");
+}
+
+/// Waits until that host alone says that it has the VIP.
+#[track_caller]
+fn has_vip(cluster: &Cluster, host: &str) {
+    until(&format!("{host} holds the VIP"), LONG, || {
+        (cluster.holders() == [host]).then_some(())
+    });
 }
 
 /// The pid of a host's khavip; waits for one.
