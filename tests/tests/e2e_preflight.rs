@@ -32,6 +32,8 @@ fn what_stands_between_hosts_is_found_before_they_are_a_cluster_and_in_one() {
         paths.contains("2379, 2380, 6443, 9443") && paths.contains("1500"),
         "{paths}"
     );
+    let answers = |found: &Found| found.text("delay").contains("a majority answers within");
+    assert!(answers(&found), "{found:?}");
     for check in ["kernel", "cgroups", "clock", "fsync", "names", "leftovers"] {
         assert!(!found.codes(check).is_empty(), "{check}: {found:?}");
     }
@@ -41,6 +43,7 @@ fn what_stands_between_hosts_is_found_before_they_are_a_cluster_and_in_one() {
     let found = Found::by(&cluster, &["preflight", "-f", SPEC, &nobody]);
     assert_eq!(found.codes("paths"), ["KHA1131"], "{found:?}");
     assert_eq!(found.blocking, 0, "{found:?}");
+    assert!(!answers(&found), "{found:?}");
 
     cluster.step("a port that a firewall closes");
     cluster.run("cp2", "nft", &[CLOSED]).ok();

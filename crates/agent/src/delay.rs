@@ -1,5 +1,6 @@
 //! How short a lease this host bears, before it has a khavip that could tell: a thread with the lease thread's priority
-//! sleeps many times, and the worst lateness counts. A member's khavip measures all the time, round trips too.
+//! sleeps many times, and the worst lateness counts. A member's khavip measures all the time, round trips too; before
+//! that the hosts that are named are asked for theirs.
 
 use khactl_model::spec::Profile;
 use khactl_plan::Delay;
@@ -22,22 +23,25 @@ pub struct Measured {
     pub delay: Delay,
     /// Why the thread had no real-time priority, if it had none.
     pub refused: Option<String>,
-    /// A khavip told: the round trips are known.
-    pub member: bool,
+    /// The round trip is known: this host's khavip told it, or a majority of the hosts that were named answered.
+    pub answered: bool,
 }
 
-/// Measures the lateness of a thread of this host; takes half a second.
-pub async fn measure() -> Option<Measured> {
-    tokio::task::spawn_blocking(|| {
+/// Measures the lateness of a thread of this host; takes half a second. The round trip to a majority of the other hosts, in
+/// microseconds, was measured before, or is not known.
+pub async fn measure(round_trip_us: Option<u32>) -> Option<Measured> {
+    tokio::task::spawn_blocking(move || {
         // A thread of its own ends with its priority.
-        std::thread::spawn(sleep_often).join().ok()
+        std::thread::spawn(move || sleep_often(round_trip_us))
+            .join()
+            .ok()
     })
     .await
     .ok()
     .flatten()
 }
 
-fn sleep_often() -> Measured {
+fn sleep_often(round_trip_us: Option<u32>) -> Measured {
     let refused = match fifo_thread(PRIORITY) {
         Permit::Granted => None,
         Permit::Refused(reason) => Some(reason),
@@ -51,11 +55,11 @@ fn sleep_often() -> Measured {
     }
     Measured {
         delay: Delay {
-            round_trip_us: 0,
+            round_trip_us: round_trip_us.unwrap_or_default(),
             lateness_us: u32::try_from(worst.as_micros()).unwrap_or(u32::MAX),
         },
         refused,
-        member: false,
+        answered: round_trip_us.is_some(),
     }
 }
 
@@ -64,10 +68,10 @@ pub fn finding(measured: &Measured, lease_ms: Option<u32>) -> Finding {
     let Measured {
         delay,
         refused,
-        member,
+        answered,
     } = measured;
     let bears = delay.profile().map_or("no profile", Profile::name);
-    let round_trip = if *member {
+    let round_trip = if *answered {
         format!(" and a majority answers within {} us", delay.round_trip_us)
     } else {
         String::new()
@@ -119,7 +123,7 @@ mod tests {
                 lateness_us,
             },
             refused: refused.map(str::to_owned),
-            member: true,
+            answered: true,
         }
     }
 
@@ -146,7 +150,10 @@ mod tests {
 
     #[tokio::test]
     async fn every_sleep_is_measured() {
-        let measured = measure().await.expect("measured");
-        assert!(measured.delay.lateness_us > 0);
+        let measured = measure(None).await.expect("measured");
+        assert!(measured.delay.lateness_us > 0 && !measured.answered);
+        let measured = measure(Some(90_000)).await.expect("measured");
+        let told = finding(&measured, Some(60)).finding;
+        assert!(told.contains("answers within 90000 us"), "{told}");
     }
 }

@@ -88,21 +88,22 @@ pub async fn findings(agent: &Agent, question: &Question) -> Vec<Finding> {
     // Apart from the measurement of delays, which the disk would be in the way of.
     let (measured, paths) = tokio::join!(
         host::measured(agent, spec),
-        paths::findings(agent, spec, &question.peers),
+        paths::tried(agent, spec, &question.peers),
     );
     all.extend(measured);
-    all.extend(paths);
+    all.extend(paths.findings);
     let lease_ms = spec.map(|spec| spec.vip.lease_ms());
     all.extend(
-        delays(agent)
+        delays(agent, paths.round_trip_us)
             .await
             .map(|measured| delay::finding(&measured, lease_ms)),
     );
     all
 }
 
-/// What this host's khavip has measured, if it takes part in a lease; else a measurement.
-async fn delays(agent: &Agent) -> Option<delay::Measured> {
+/// What this host's khavip has measured, if it takes part in a lease; else a measurement, with the round trip to a majority
+/// in microseconds where it is known.
+async fn delays(agent: &Agent, round_trip_us: Option<u32>) -> Option<delay::Measured> {
     let told = agent.node().and_then(|node| {
         let view = node.vip_view.borrow();
         let vip = view.fact.as_ref()?;
@@ -110,12 +111,12 @@ async fn delays(agent: &Agent) -> Option<delay::Measured> {
         Some(delay::Measured {
             delay,
             refused: (!vip.realtime).then(|| "khavip did not get it".to_owned()),
-            member: true,
+            answered: true,
         })
     });
     match told {
         Some(told) => Some(told),
-        None => delay::measure().await,
+        None => delay::measure(round_trip_us).await,
     }
 }
 

@@ -182,6 +182,9 @@ pub struct PathFacts {
     pub ports: BTreeMap<u16, PortAnswer>,
     /// Packets as large as the interface takes them, that nobody on the way may cut.
     pub full_size: FullSize,
+    /// The slowest of some small packets, there and back, in microseconds; `None`: none came back, or none was tried.
+    #[serde(default)]
+    pub round_trip_us: Option<u32>,
     /// How long the lease's datagrams from there have not come, in milliseconds; `None`: none are to come.
     pub lease_silent_ms: Option<u32>,
 }

@@ -24,18 +24,8 @@ impl Delay {
             peers,
             ..
         } = &vip.measured;
-        let mut round_trips: Vec<u32> = peers
-            .iter()
-            .map(|peer| peer.rtt_us_max)
-            .filter(|us| *us > 0)
-            .collect();
-        round_trips.sort_unstable();
-        // With the host itself: one of two or three, two of four or five.
-        let needed = peers.len().div_ceil(2);
-        let round_trip_us = match needed {
-            0 => 0,
-            needed => *round_trips.get(needed - 1)?,
-        };
+        let answered = peers.iter().map(|peer| peer.rtt_us_max);
+        let round_trip_us = majority_round_trip(peers.len(), answered.filter(|us| *us > 0))?;
         let measured = peers.is_empty() || round_trip_us > 0 || *lateness_us_max > 0;
         measured.then_some(Self {
             round_trip_us,
@@ -54,6 +44,18 @@ impl Delay {
         [Profile::Fast, Profile::Lan, Profile::Wan]
             .into_iter()
             .find(|profile| self.bears(profile.lease_ms()))
+    }
+}
+
+/// The round trip to as many of the quickest as make a majority with the host itself, of so many others and what those
+/// that answered took; `None`: too few answered.
+pub fn majority_round_trip(others: usize, answered_us: impl Iterator<Item = u32>) -> Option<u32> {
+    let mut round_trips: Vec<u32> = answered_us.collect();
+    round_trips.sort_unstable();
+    // With the host itself: one of two or three, two of four or five.
+    match others.div_ceil(2) {
+        0 => Some(0),
+        needed => round_trips.get(needed - 1).copied(),
     }
 }
 

@@ -37,7 +37,7 @@ pub use cx::{Cx, Paths};
 pub use digest::{digest, feed_digest, sha256_hex};
 pub use host_plan::{HostPlan, plan_host};
 pub use khavip::{plan_khavip, vip_feed};
-pub use lease_profile::Delay;
+pub use lease_profile::{Delay, majority_round_trip};
 pub use membership::{
     ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, Verdict, fence_majority, judge_removal,
     plan_cluster,

@@ -7,6 +7,7 @@ use khactl_model::AGENT_PORT;
 use khactl_model::preflight::PathFacts;
 use khactl_model::spec::{API_PORT, ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Host, Role};
+use khactl_plan::majority_round_trip;
 use khactl_plan::preflight::paths::{judge, unasked};
 use khactl_proto::v1::{Finding, TryPathsRequest};
 use std::net::IpAddr;
@@ -25,17 +26,32 @@ const ANSWER: Duration = Duration::from_secs(8);
 /// No cluster has more hosts.
 const PATHS_MAX: usize = 16;
 
-/// Every path that can be tried from here.
-pub(super) async fn findings(
-    agent: &Agent,
-    spec: Option<&ValidSpec>,
-    peers: &[IpAddr],
-) -> Vec<Finding> {
-    let found = match agent.node() {
-        Some(node) => of_cluster(&node).await,
-        None => judge(&to_peers(agent, spec, peers).await, false),
+/// What was found of the paths.
+pub(super) struct Paths {
+    pub(super) findings: Vec<Finding>,
+    /// To a majority of the hosts that were named, with this one; `None`: too few answered, or this is a member, whose
+    /// khavip knows it better.
+    pub(super) round_trip_us: Option<u32>,
+}
+
+/// Tries every path that can be tried from here.
+pub(super) async fn tried(agent: &Agent, spec: Option<&ValidSpec>, peers: &[IpAddr]) -> Paths {
+    let (found, round_trip_us) = if let Some(node) = agent.node() {
+        (of_cluster(&node).await, None)
+    } else {
+        let paths = to_peers(agent, spec, peers).await;
+        (judge(&paths, false), round_trip_us(&paths))
     };
-    found.into_iter().map(judged).collect()
+    Paths {
+        findings: found.into_iter().map(judged).collect(),
+        round_trip_us,
+    }
+}
+
+/// `None` also where there is nobody to answer: that is no measurement.
+fn round_trip_us(paths: &[PathFacts]) -> Option<u32> {
+    let answered = paths.iter().filter_map(|path| path.round_trip_us);
+    majority_round_trip(paths.len(), answered).filter(|us| *us > 0)
 }
 
 /// From this member to all the others.

@@ -1,5 +1,5 @@
-//! Whether packets as large as the interface takes them come through to a host: ICMP echoes that nobody on the way may
-//! cut. It blocks for a second or two at the most, and needs CAP_NET_RAW.
+//! How long packets take to a host and back, and whether those as large as the interface takes them come through: ICMP
+//! echoes that nobody on the way may cut. It blocks for a second or two at the most, and needs CAP_NET_RAW.
 
 use khactl_model::preflight::FullSize;
 use khactl_sys::{clock, entropy};
@@ -21,6 +21,10 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_millis(400);
 /// One packet may be lost for another reason than its size.
 const TRIES: u8 = 3;
+/// So many round trips show what a path does now and then; on a long one they end earlier.
+const ROUND_TRIPS: u8 = 50;
+/// The longest that round trips are measured for.
+const MEASURED: Duration = Duration::from_secs(1);
 /// What ping(8) sends, with its headers.
 const SMALL_BYTES: u32 = 84;
 /// The largest that an IPv4 header can tell; loopback takes one byte more.
@@ -30,24 +34,44 @@ const ICMP_HEADER_BYTES: usize = 8;
 /// Enough of an answer to know it by.
 const HEAD_BYTES: usize = 128;
 
-/// Asks a host with small packets, and then with the largest.
-pub(super) fn full_size(to: IpAddr) -> FullSize {
-    tried(to).unwrap_or_else(|error| FullSize::Untried(error.to_string()))
+/// What a host's echoes tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Echoes {
+    /// Of the largest packets.
+    pub(super) full_size: FullSize,
+    /// The slowest of the small ones, in microseconds; `None`: none came.
+    pub(super) round_trip_us: Option<u32>,
 }
 
-fn tried(to: IpAddr) -> io::Result<FullSize> {
+/// Asks a host with small packets, and then with the largest.
+pub(super) fn ask(to: IpAddr) -> Echoes {
+    tried(to).unwrap_or_else(|error| Echoes {
+        full_size: FullSize::Untried(error.to_string()),
+        round_trip_us: None,
+    })
+}
+
+fn tried(to: IpAddr) -> io::Result<Echoes> {
     let mut echo = Echo::open(to)?;
     let mtu = echo.mtu()?;
     if echo.ask_often(SMALL_BYTES)? != Answer::Came {
-        return Ok(FullSize::Silent);
+        return Ok(Echoes {
+            full_size: FullSize::Silent,
+            round_trip_us: None,
+        });
     }
-    Ok(match echo.ask_often(mtu)? {
+    let round_trip_us = echo.round_trip_us()?;
+    let full_size = match echo.ask_often(mtu)? {
         Answer::Came => FullSize::Passes { mtu },
         Answer::TooLarge => FullSize::Smaller {
             mtu,
             passes: echo.mtu()?,
         },
         Answer::Nothing => FullSize::Lost { mtu },
+    };
+    Ok(Echoes {
+        full_size,
+        round_trip_us,
     })
 }
 
@@ -112,6 +136,23 @@ impl Echo {
             }
         }
         Ok(Answer::Nothing)
+    }
+
+    /// The slowest of those that came back, of a host that has answered: no question for its hardware address is in it.
+    fn round_trip_us(&mut self) -> io::Result<Option<u32>> {
+        let began = clock::monotonic();
+        let mut slowest = None;
+        for _ in 0..ROUND_TRIPS {
+            let asked = clock::monotonic();
+            if asked.saturating_sub(began) >= MEASURED {
+                break;
+            }
+            if self.ask(SMALL_BYTES)? == Answer::Came {
+                let took = clock::monotonic().saturating_sub(asked);
+                slowest = slowest.max(Some(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
+            }
+        }
+        Ok(slowest)
     }
 
     fn ask(&mut self, packet_bytes: u32) -> io::Result<Answer> {

@@ -33,13 +33,14 @@ pub async fn path(tried: Tried) -> PathFacts {
     for port in tried.ports {
         asked.spawn(async move { (port, answer(SocketAddr::new(address, port)).await) });
     }
-    let full_size = offload(move || echo::full_size(address)).await;
+    let echoes = offload(move || echo::ask(address)).await;
     PathFacts {
         from: tried.from,
         to: tried.to,
         address,
         ports: asked.join_all().await.into_iter().collect(),
-        full_size,
+        full_size: echoes.full_size,
+        round_trip_us: echoes.round_trip_us,
         lease_silent_ms: None,
     }
 }

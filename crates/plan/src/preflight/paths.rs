@@ -215,6 +215,7 @@ mod tests {
             address: [10, 77, 0, 12].into(),
             ports: ports.iter().cloned().collect(),
             full_size,
+            round_trip_us: None,
             lease_silent_ms: None,
         }
     }
