@@ -69,7 +69,7 @@ docs: setup ## the documents as a book, into the cache's folder book
 bench: build kube package ## the figures, side by side with the same programs started by hand; the package as it is released
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench
 
-bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 50 minutes; table and picture into docs/benchmarks
+bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 70 minutes; table and picture into docs/benchmarks
 	@scripts/setup failover
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- --into docs/benchmarks
 
