@@ -67,6 +67,7 @@ pub async fn run(
                     .map_err(|error| raft_refused("start consensus", &error))?;
             }
             may_resume(&node.state(), &node, &spec)?;
+            // Refused above without a quorum where what is known is enough; what is not known yet is waited for.
             caught_up(&node, DOING, LOG_TIMEOUT).await?;
             may_resume(&node.state(), &node, &spec)?;
             Some(node)

@@ -64,6 +64,7 @@ pub async fn run(
     })?;
     let node = if let Some(node) = agent.node() {
         may_resume(&node)?;
+        // Refused above without a quorum where what is known is enough; what is not known yet is waited for.
         caught_up(&node, DOING, LOG_TIMEOUT).await?;
         may_resume(&node)?;
         journal.finish("check").await?;
