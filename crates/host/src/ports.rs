@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use khactl_sys::process_stat::ProcessStat;
+
 use crate::error::HostError;
 use crate::offload::offload;
 use crate::procfs;
@@ -133,7 +135,7 @@ fn owner(inode: u64) -> Option<(u32, String)> {
             .any(|fd| {
                 fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == link.as_str())
             });
-        holds.then(|| Some((pid, procfs::stat(pid)?.name)))?
+        holds.then(|| Some((pid, ProcessStat::of(pid)?.name)))?
     })
 }
 

@@ -11,6 +11,7 @@ use khactl_model::component::ComponentName;
 use khactl_model::facts::ProcessFact;
 use khactl_sys::clock;
 use khactl_sys::pidfd::PidFd;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
@@ -74,13 +75,8 @@ fn leaders(folder: &Path) -> Vec<u32> {
         let marked = environment
             .split(|byte| *byte == 0)
             .any(|entry| entry == mark.as_bytes());
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let leads = stat.rsplit_once(')').and_then(|(_, rest)| {
-            rest.split_whitespace()
-                .nth(3)
-                .map(|session| session == pid.to_string())
-        });
-        if marked && leads == Some(true) {
+        let leads = ProcessStat::of(pid).is_some_and(|stat| stat.session == pid);
+        if marked && leads {
             found.push(pid);
         }
     }
@@ -275,7 +271,7 @@ async fn hung_process_is_ended_although_it_hears_nothing_and_its_end_counts() {
     PidFd::open(pid).unwrap().send(Signal::STOP).unwrap();
     // Of two signals that wait for a process it would get the lower number first.
     let deadline = clock::monotonic() + PATIENCE;
-    while !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T ")) {
+    while !ProcessStat::of(pid).is_some_and(|stat| stat.is_stopped()) {
         assert!(clock::monotonic() < deadline, "it does not stop");
         tokio::task::yield_now().await;
     }

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use khactl_sys::process_stat::ProcessStat;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// One process of a host.
@@ -28,7 +29,7 @@ impl Process {
 
     /// Does it stand still after SIGSTOP?
     pub(crate) fn is_stopped(&self) -> bool {
-        stat_field(self.pid, 3).is_some_and(|state| state == "T")
+        ProcessStat::of(self.pid).is_some_and(|stat| stat.is_stopped())
     }
 
     /// Is it still running? A zombie is not.
@@ -85,17 +86,7 @@ fn name_of(pid: u32) -> Option<String> {
 /// The start time of a process, in clock ticks since boot: with the number, it names a process
 /// for good.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    stat_field(pid, 22)?.parse().ok()
-}
-
-/// A field of `/proc/PID/stat`, numbered from 3 as in proc(5).
-fn stat_field(pid: u32, number: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses, field 2, may hold anything: count from its end.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace()
-        .nth(number.checked_sub(3)?)
-        .map(str::to_owned)
+    ProcessStat::of(pid).map(|stat| stat.start_ticks)
 }
 
 #[cfg(test)]

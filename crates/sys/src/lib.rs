@@ -17,6 +17,7 @@ pub mod interfaces;
 pub mod own_network;
 pub mod packet;
 pub mod pidfd;
+pub mod process_stat;
 pub mod readable;
 pub mod realtime;
 mod realtime_group;

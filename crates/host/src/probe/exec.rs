@@ -86,6 +86,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::super::{Probe, Readiness};
+    use khactl_sys::process_stat::ProcessStat;
     use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,7 +128,7 @@ mod tests {
             .parse()
             .unwrap();
         let deadline = khactl_sys::clock::monotonic() + PATIENCE;
-        while crate::procfs::stat(pid).is_some_and(|stat| stat.alive) {
+        while ProcessStat::of(pid).is_some_and(|stat| stat.is_alive()) {
             assert!(khactl_sys::clock::monotonic() < deadline, "it lives on");
             tokio::task::yield_now().await;
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use khactl_model::component::ComponentName;
 use khactl_sys::pidfd::PidFd;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::process::Signal;
 
-use crate::procfs::{self, Stat};
+use crate::procfs;
 
 /// Marks a child with its component.
 pub(crate) const COMPONENT: &str = "KHACTL_COMPONENT";
@@ -25,7 +26,7 @@ pub(crate) struct Marked {
     /// Holds it.
     pub(crate) fd: PidFd,
     /// What the kernel says of it.
-    pub(crate) stat: Stat,
+    pub(crate) stat: ProcessStat,
     /// The start that it came from.
     pub(crate) start: String,
     /// The cluster it was started for.
@@ -87,7 +88,7 @@ impl Kin {
         };
         let mut session = Vec::new();
         for pid in procfs::pids()? {
-            if procfs::stat(pid).is_some_and(|stat| stat.session == leader.pid())
+            if ProcessStat::of(pid).is_some_and(|stat| stat.session == leader.pid())
                 && let Some((fd, stat)) = hold(pid)
                 && stat.session == leader.pid()
             {
@@ -140,12 +141,12 @@ impl Kin {
 }
 
 /// Takes hold of the process that has this number, if it lives.
-fn hold(pid: u32) -> Option<(PidFd, Stat)> {
+fn hold(pid: u32) -> Option<(PidFd, ProcessStat)> {
     let fd = PidFd::open(pid).ok()?;
     // Read after opening, and believed only if the process had not ended by then: so both are of the
     // same one.
-    let stat = procfs::stat(pid)?;
-    (stat.alive && !fd.has_ended().ok()?).then_some((fd, stat))
+    let stat = ProcessStat::of(pid)?;
+    (stat.is_alive() && !fd.has_ended().ok()?).then_some((fd, stat))
 }
 
 /// Takes hold of a recorded process: the number alone is not enough, the start time must be the
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn a_reused_number_is_not_taken_for_the_recorded_process() {
         let pid = std::process::id();
-        let ticks = procfs::stat(pid).unwrap().start_ticks;
+        let ticks = ProcessStat::of(pid).unwrap().start_ticks;
         assert!(hold_recorded(pid, ticks).is_some());
         assert!(hold_recorded(pid, ticks + 1).is_none());
     }

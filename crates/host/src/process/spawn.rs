@@ -11,13 +11,14 @@ use khactl_model::component::ComponentName;
 use khactl_sys::confine::{Confinement, confine};
 use khactl_sys::detach::detach;
 use khactl_sys::pidfd::PidFd;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::digest::hex;
 use crate::error::HostError;
 use crate::files::{self, Attributes};
+use crate::logs;
 use crate::users::SystemUser;
-use crate::{logs, procfs};
 
 use super::ProcessSpec;
 use super::cgroup;
@@ -236,7 +237,7 @@ impl Workshop {
         })?;
         // Nobody has waited for the child yet, so the number is still its own.
         let held = PidFd::open(child.id()).and_then(|fd| {
-            let stat = procfs::stat(child.id()).ok_or(io::ErrorKind::NotFound)?;
+            let stat = ProcessStat::of(child.id()).ok_or(io::ErrorKind::NotFound)?;
             Ok((fd, stat.start_ticks))
         });
         match held {

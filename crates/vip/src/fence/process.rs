@@ -3,6 +3,7 @@
 use std::io;
 
 use khactl_sys::pidfd::PidFd;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::process::Signal;
 
 /// Names a process of this boot.
@@ -30,7 +31,7 @@ impl FencedProcess {
             Err(error) => return Err(error),
         };
         // In this order: the descriptor means what the number meant before this look at the start.
-        let meant = start_ticks(id.pid) == Some(id.start_ticks);
+        let meant = ProcessStat::of(id.pid).is_some_and(|stat| stat.start_ticks == id.start_ticks);
         Ok(meant.then_some(Self { id, descriptor }))
     }
 
@@ -38,14 +39,6 @@ impl FencedProcess {
     pub(crate) fn kill(&self) -> bool {
         self.descriptor.send(Signal::KILL).is_ok()
     }
-}
-
-/// Field 22 of `/proc/PID/stat`; `None` if there is no such process.
-fn start_ticks(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces and parentheses itself; field 3 comes after it.
-    let (_, rest) = text.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -58,7 +51,7 @@ mod tests {
         let child = Command::new("sleep").arg("60").spawn().expect("starts");
         let id = ProcessId {
             pid: child.id(),
-            start_ticks: start_ticks(child.id()).expect("runs"),
+            start_ticks: ProcessStat::of(child.id()).expect("runs").start_ticks,
         };
         (child, id)
     }

@@ -2,6 +2,7 @@
 
 use crate::network::{Network, VIP, feed_for, ip, until};
 use khactl_proto::v1;
+use khactl_sys::process_stat::ProcessStat;
 use prost::Message;
 
 fn alone(name: &'static str) -> Network {
@@ -68,11 +69,9 @@ fn a_khavip_in_a_process_namespace_starts_though_its_session_began_outside() {
 
 /// Processor time of the process' first thread, which runs the control side, in kernel ticks.
 fn control_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).expect("stat");
-    let after_name = stat.rsplit(')').next().expect("fields");
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-    ticks(11) + ticks(12)
+    ProcessStat::of_thread(pid, pid)
+        .expect("it runs")
+        .spent_ticks
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use khactl_proto::v1;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::process::Signal;
 
 use crate::network::{API_PORT, Host, Network, feed_for, until};
@@ -25,14 +26,11 @@ impl Component {
     }
 
     fn named(&self) -> v1::VipFenced {
-        let told = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let told = told.expect("runs");
-        let (_, rest) = told.rsplit_once(')').expect("a name");
-        let start = rest.split_whitespace().nth(19).expect("a start");
+        let pid = self.child.id();
         v1::VipFenced {
             component: self.name.to_owned(),
-            pid: self.child.id(),
-            start_ticks: start.parse().expect("a number"),
+            pid,
+            start_ticks: ProcessStat::of(pid).expect("runs").start_ticks,
         }
     }
 
