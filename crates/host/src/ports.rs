@@ -9,7 +9,11 @@ use khactl_sys::process_stat::ProcessStat;
 
 use crate::error::HostError;
 use crate::offload::offload;
+use crate::process::kin::CLUSTER;
 use crate::procfs;
+
+/// Ids of clusters have fewer.
+const CLUSTER_CHARS_MAX: usize = 64;
 
 /// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +31,20 @@ pub struct PortHolder {
     pub address: SocketAddr,
     /// Its process id and short name; `None` if it is of another pid namespace.
     pub process: Option<(u32, String)>,
+    /// The cluster that its process says it was started for, if it has khactl's mark.
+    pub cluster: Option<String>,
 }
 
 impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.process {
-            Some((pid, name)) => write!(f, "{name} (pid {pid}) at {}", self.address),
-            None => write!(f, "an unknown process at {}", self.address),
+        match (&self.process, &self.cluster) {
+            (Some((pid, name)), Some(cluster)) => write!(
+                f,
+                "{name} (pid {pid}, started for cluster {cluster}) at {}",
+                self.address
+            ),
+            (Some((pid, name)), None) => write!(f, "{name} (pid {pid}) at {}", self.address),
+            (None, _) => write!(f, "an unknown process at {}", self.address),
         }
     }
 }
@@ -69,9 +80,11 @@ fn holder_now(protocol: Protocol, wanted: SocketAddr) -> Result<Option<PortHolde
                 continue;
             };
             if collides(socket.address, wanted) {
+                let process = owner(socket.inode);
                 return Ok(Some(PortHolder {
                     address: socket.address,
-                    process: owner(socket.inode),
+                    cluster: process.as_ref().and_then(|(pid, _)| cluster_of(*pid)),
+                    process,
                 }));
             }
         }
@@ -139,10 +152,52 @@ fn owner(inode: u64) -> Option<(u32, String)> {
     })
 }
 
+/// What a process says of its cluster. It may say anything: only what looks like an id is told on.
+fn cluster_of(pid: u32) -> Option<String> {
+    let environment = procfs::environment(pid);
+    let (_, cluster) = environment.into_iter().find(|(key, _)| key == CLUSTER)?;
+    let is_id = (1..=CLUSTER_CHARS_MAX).contains(&cluster.len())
+        && cluster
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_id.then_some(cluster)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{TcpListener, UdpSocket};
+    use std::process::Command;
+
+    #[test]
+    fn a_holder_that_khactl_started_is_named_with_its_cluster() {
+        let told = |cluster: &str| {
+            let mut child = Command::new("sleep")
+                .arg("600")
+                .env(CLUSTER, cluster)
+                .spawn()
+                .unwrap();
+            let told = cluster_of(child.id());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            told
+        };
+        assert_eq!(told("0123-abc").as_deref(), Some("0123-abc"));
+        for text in ["", "two words", "\u{1b}[2J", "a".repeat(65).as_str()] {
+            assert_eq!(told(text), None, "{text:?}");
+        }
+        let mut holder = PortHolder {
+            address: SocketAddr::from(([127, 0, 0, 1], 2379)),
+            process: Some((7, "etcd".to_owned())),
+            cluster: Some("0123-abc".to_owned()),
+        };
+        assert_eq!(
+            holder.to_string(),
+            "etcd (pid 7, started for cluster 0123-abc) at 127.0.0.1:2379"
+        );
+        holder.cluster = None;
+        assert_eq!(holder.to_string(), "etcd (pid 7) at 127.0.0.1:2379");
+    }
 
     #[tokio::test]
     async fn taken_port_is_reported_with_its_process() {

@@ -13,10 +13,12 @@
 //! which the supervisor is killed, the next one finds the child. A process is signalled through a
 //! pidfd alone, so a number that was given to another process harms nobody.
 //!
-//! When to start again is not decided here: how and when a process ended are facts.
+//! A process of another cluster is named, and neither adopted nor signalled. One that runs another program than it was
+//! started from is adopted without a digest, so that it is replaced. When to start again is not decided here.
 
 pub(crate) mod cgroup;
-mod kin;
+pub(crate) mod kin;
+mod program;
 mod record;
 mod spawn;
 
@@ -41,7 +43,6 @@ use crate::files::{self, Attributes};
 use crate::offload::offload;
 use crate::users;
 
-use kin::Kin;
 use record::{Ending, Record};
 use spawn::Workshop;
 
@@ -148,8 +149,8 @@ impl Processes {
         })))
     }
 
-    /// Takes hold of every process that an earlier supervisor with the same records started and that
-    /// still runs; says which. `cluster` is what later starts are marked with.
+    /// Takes hold of every process that an earlier supervisor with the same records started for `cluster` (empty: for any)
+    /// and that still runs; says which. Later starts are marked with that cluster.
     pub async fn adopt_all(&self, cluster: &str) -> Result<Vec<ComponentName>, HostError> {
         self.0.workshop.set_cluster(cluster);
         let mut adopted = Vec::new();
@@ -314,7 +315,7 @@ impl Processes {
         live: Option<Arc<PidFd>>,
         grace: Duration,
     ) -> Result<(), HostError> {
-        let kin = Kin::new(name, self.0.workshop.supervisor.clone());
+        let kin = self.0.workshop.kin(name);
         let pid = live.as_ref().map_or(0, |fd| fd.pid());
         let failed = move |source| HostError::Process {
             component: name.to_string(),
@@ -332,7 +333,10 @@ impl Processes {
         }
         let workshop = self.0.workshop.clone();
         let survivor = offload(move || {
-            workshop.kill_cgroup(name);
+            // Another cluster's would be in the same cgroup.
+            if kin.foreign()?.is_empty() {
+                workshop.kill_cgroup(name);
+            }
             kin.kill(live.as_deref(), known, KILL_DEADLINE)
         })
         .await

@@ -32,6 +32,15 @@ fn shell(script: &str, digest: &str) -> ProcessSpec {
     }
 }
 
+/// A program that starts no other in its own place.
+fn sleeper(digest: &str) -> ProcessSpec {
+    ProcessSpec {
+        program: "/bin/sleep".into(),
+        args: vec!["600".to_owned()],
+        ..shell("", digest)
+    }
+}
+
 async fn open(folder: &Path) -> Processes {
     Processes::open(&folder.join("state"), &folder.join("log"))
         .await
@@ -313,7 +322,7 @@ async fn adopted_process_is_watched_and_its_exit_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let before = open(folder.path()).await;
     before.adopt_all("c").await.unwrap();
-    before.ensure(shell("exec sleep 600", "a")).await.unwrap();
+    before.ensure(sleeper("a")).await.unwrap();
     let known = fact(&before);
     drop(before);
 
@@ -326,12 +335,79 @@ async fn adopted_process_is_watched_and_its_exit_is_unknown() {
     );
     assert_eq!(fact(&after), known);
     assert_eq!(
-        after.ensure(shell("exec sleep 600", "a")).await.unwrap(),
+        after.ensure(sleeper("a")).await.unwrap(),
         Ensured::AlreadyRunning
     );
     PidFd::open(known.pid).unwrap().send(Signal::KILL).unwrap();
     let ended = until(&after, |fact| !fact.running).await;
     assert_eq!(ended.exit.unwrap().how, "unknown (adopted)");
+}
+
+#[tokio::test]
+async fn a_process_of_another_cluster_is_neither_adopted_nor_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = open(folder.path()).await;
+    theirs.adopt_all("theirs").await.unwrap();
+    theirs.ensure(sleeper("a")).await.unwrap();
+    let foreign = PidFd::open(fact(&theirs).pid).unwrap();
+    drop(theirs);
+
+    let ours = open(folder.path()).await;
+    assert_eq!(ours.adopt_all("ours").await.unwrap(), []);
+    assert!(ours.facts().is_empty(), "its record is not ours either");
+    // The first time it is known by its record, later by its marks alone.
+    for supervisor in [ours, open(folder.path()).await] {
+        assert_eq!(supervisor.adopt_all("ours").await.unwrap(), []);
+        assert_eq!(
+            supervisor.ensure(sleeper("a")).await.unwrap(),
+            Ensured::Started
+        );
+        assert_ne!(fact(&supervisor).pid, foreign.pid());
+        supervisor.stop(ETCD, PATIENCE).await.unwrap();
+        assert!(!foreign.has_ended().unwrap(), "it goes on");
+    }
+
+    // Who cleans the host ends whatever was started with these records.
+    let cleaner = open(folder.path()).await;
+    assert_eq!(cleaner.adopt_all("").await.unwrap(), [ETCD]);
+    cleaner.stop(ETCD, PATIENCE).await.unwrap();
+    assert!(foreign.has_ended().unwrap());
+}
+
+#[tokio::test]
+async fn a_process_that_runs_another_program_than_it_was_started_from_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = open(folder.path()).await;
+    before.adopt_all("c").await.unwrap();
+    let script = "trap 'exec sleep 600' USR1; echo waits; while :; do sleep 0.05; done";
+    before.ensure(shell(script, "a")).await.unwrap();
+    until_logged(folder.path(), "waits").await;
+    let known = fact(&before);
+    drop(before);
+
+    let same = open(folder.path()).await;
+    assert_eq!(same.adopt_all("c").await.unwrap(), [ETCD]);
+    assert_eq!(fact(&same), known, "it is what was started");
+    drop(same);
+
+    PidFd::open(known.pid).unwrap().send(Signal::USR1).unwrap();
+    let runs = format!("/proc/{}/exe", known.pid);
+    let deadline = clock::monotonic() + PATIENCE;
+    while !fs::read_link(&runs).unwrap().ends_with("sleep") {
+        assert!(clock::monotonic() < deadline, "it goes on as it was");
+        tokio::task::yield_now().await;
+    }
+    let after = open(folder.path()).await;
+    assert_eq!(after.adopt_all("c").await.unwrap(), [ETCD]);
+    assert_eq!(
+        (fact(&after).pid, fact(&after).digest.as_str()),
+        (known.pid, "")
+    );
+    assert_eq!(after.ensure(sleeper("a")).await.unwrap(), Ensured::Replaced);
+    let next = fact(&after);
+    assert_eq!((next.digest.as_str(), next.quick_exits), ("a", 0));
+    assert_eq!(leaders(folder.path()), [next.pid]);
+    after.stop(ETCD, PATIENCE).await.unwrap();
 }
 
 #[tokio::test]

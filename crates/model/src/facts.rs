@@ -76,7 +76,7 @@ pub struct ProcessFact {
     pub pid: u32,
     /// Whether it lives.
     pub running: bool,
-    /// Digest of everything it was started with.
+    /// Digest of everything it was started with; empty: that is not known, or not what it runs.
     pub digest: String,
     /// When it was started.
     pub started_at_ms: u64,

@@ -92,6 +92,9 @@ pub(crate) fn keep_with(cx: &Cx<'_>, spec: ProcessSpec, patience: Patience) -> P
                 None => Plan::only(Status::starting("it was not probed yet")),
             }
         }
+        Some(process) if process.running && process.digest.is_empty() => {
+            start(spec, "what runs is not what is on record")
+        }
         Some(process) if process.running => start(spec, "its arguments have changed"),
         Some(process) => again(cx, spec, process, patience),
     }

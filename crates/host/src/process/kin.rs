@@ -12,7 +12,7 @@ use crate::procfs;
 
 /// Marks a child with its component.
 pub(crate) const COMPONENT: &str = "KHACTL_COMPONENT";
-/// Marks a child with its cluster, for people who look.
+/// Marks a child with its cluster: those of another are left alone.
 pub(crate) const CLUSTER: &str = "KHACTL_CLUSTER";
 /// Marks a child with the id of the records that it stands in: several hosts' processes are
 /// seen in one /proc when hosts are network namespaces.
@@ -33,24 +33,45 @@ pub(crate) struct Marked {
     pub(crate) cluster: String,
 }
 
-/// The processes that belong to one component of one supervisor.
+/// The processes that belong to one component of one supervisor and one cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Kin {
     component: String,
     supervisor: String,
+    /// Empty: any.
+    cluster: String,
 }
 
 impl Kin {
-    pub(crate) fn new(name: ComponentName, supervisor: String) -> Self {
+    pub(crate) fn new(name: ComponentName, supervisor: String, cluster: String) -> Self {
         Self {
             component: name.to_string(),
             supervisor,
+            cluster,
         }
+    }
+
+    /// Whether what was started for that cluster belongs here.
+    pub(crate) fn is_of(&self, cluster: &str) -> bool {
+        self.cluster.is_empty() || self.cluster == cluster
     }
 
     /// Every living process with our marks: the one that we started and what inherited its
     /// environment.
     pub(crate) fn marked(&self) -> io::Result<Vec<Marked>> {
+        let mut found = self.of_every_cluster()?;
+        found.retain(|marked| self.is_of(&marked.cluster));
+        Ok(found)
+    }
+
+    /// Those that the same supervisor started for another cluster.
+    pub(crate) fn foreign(&self) -> io::Result<Vec<Marked>> {
+        let mut found = self.of_every_cluster()?;
+        found.retain(|marked| !self.is_of(&marked.cluster));
+        Ok(found)
+    }
+
+    fn of_every_cluster(&self) -> io::Result<Vec<Marked>> {
         let mut found = Vec::new();
         for pid in procfs::pids()? {
             let environment = procfs::environment(pid);
@@ -185,7 +206,7 @@ mod tests {
         };
         let mut ours = start(&tag);
         let mut other = start("someone-else");
-        let kin = Kin::new(ComponentName::Etcd, tag);
+        let kin = Kin::new(ComponentName::Etcd, tag, String::new());
         // The shell needs a moment to start its own.
         let deadline = khactl_sys::clock::monotonic() + Duration::from_secs(20);
         while kin.marked().unwrap().len() < 3 {
@@ -202,7 +223,11 @@ mod tests {
         assert!(kin.marked().unwrap().is_empty());
         ours.wait().unwrap();
         assert!(other.try_wait().unwrap().is_none(), "the other one goes on");
-        let others = Kin::new(ComponentName::Etcd, "someone-else".to_owned());
+        let others = Kin::new(
+            ComponentName::Etcd,
+            "someone-else".to_owned(),
+            String::new(),
+        );
         others
             .kill(None, Vec::new(), Duration::from_secs(20))
             .unwrap();

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::HostError;
 use crate::files::{self, Attributes};
 
+use super::program::ProgramFile;
+
 /// A record holds one program's name and a few numbers.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
@@ -69,6 +71,9 @@ pub(crate) struct Record {
     pub(crate) start: String,
     /// The program.
     pub(crate) program: PathBuf,
+    /// The file that this was at the start; `None` if its process ran another one already, or that is not known.
+    #[serde(default)]
+    pub(crate) file: Option<ProgramFile>,
     /// Digest of everything it was started with.
     pub(crate) digest: String,
     /// CLOCK_BOOTTIME in milliseconds.
@@ -162,6 +167,7 @@ mod tests {
             boot: "b".to_owned(),
             start: "s".to_owned(),
             program: "/x/etcd".into(),
+            file: None,
             digest: "d".to_owned(),
             started_at_ms: 1_000,
             pid: 7,

@@ -22,7 +22,8 @@ use crate::users::SystemUser;
 
 use super::ProcessSpec;
 use super::cgroup;
-use super::kin::{self, Kin, hold_recorded};
+use super::kin::{self, Kin, Marked, hold_recorded};
+use super::program::ProgramFile;
 use super::record::{Ending, Record, millis};
 
 /// What programs are looked for in by components that start any.
@@ -139,6 +140,7 @@ impl Workshop {
                 drop(lock);
                 record.pid = fd.pid();
                 record.start_ticks = start_ticks;
+                record.file = ProgramFile::started(record.pid, &record.program);
                 // The child runs: not being able to write its number down is no reason to end it, it is
                 // found by its marker too.
                 if let Err(error) = record.store(&self.records) {
@@ -175,6 +177,7 @@ impl Workshop {
                 source,
             })?,
             program: spec.program.clone(),
+            file: None,
             digest: spec.digest.clone(),
             started_at_ms: millis(khactl_sys::clock::boottime()),
             pid: 0,
@@ -256,6 +259,11 @@ impl Workshop {
         }
     }
 
+    /// What belongs to a component of the cluster that was set last.
+    pub(crate) fn kin(&self, name: ComponentName) -> Kin {
+        Kin::new(name, self.supervisor.clone(), self.cluster())
+    }
+
     /// Kills whatever is in a component's cgroup, also what has left its session and its environment.
     pub(crate) fn kill_cgroup(&self, name: ComponentName) {
         cgroup::kill(&self.cgroup(name));
@@ -276,32 +284,36 @@ impl Workshop {
         )
     }
 
-    /// Reads a component's record and takes hold of its process if that still runs.
+    /// Reads a component's record and takes hold of its process if that still runs and is of this cluster.
     pub(crate) fn adopt(
         &self,
         name: ComponentName,
     ) -> Result<(Option<Record>, Option<PidFd>), HostError> {
         let _lock = self.lock_starts()?;
+        let kin = self.kin(name);
         let mut record = Record::load(&self.records, name)?;
-        if let Some(record) = &record
-            && record.exit.is_none()
-            && record.boot == self.boot
-            && record.pid != 0
-            && let Some(fd) = hold_recorded(record.pid, record.start_ticks)
+        if let Some(known) = &mut record
+            && known.exit.is_none()
+            && known.boot == self.boot
+            && known.pid != 0
+            && let Some(fd) = hold_recorded(known.pid, known.start_ticks)
         {
-            return Ok((Some(record.clone()), Some(fd)));
+            if kin.is_of(&known.cluster) {
+                judge_program(known, &fd);
+                return Ok((record, Some(fd)));
+            }
+            refuse(name, fd.pid(), &known.cluster);
+            // It is the other cluster's, and stays on the disk until a start of ours.
+            record = None;
         }
-        let marked = Kin::new(name, self.supervisor.clone())
-            .marked()
-            .map_err(|source| HostError::Kernel {
-                what: "the list of processes",
-                source,
-            })?;
+        let listed = |source| HostError::Kernel {
+            what: "the list of processes",
+            source,
+        };
         // What it started itself has its marks too, but leads no session.
-        if let Some(found) = marked
-            .into_iter()
-            .find(|found| found.stat.session == found.fd.pid())
-        {
+        let leads = |found: &Marked| found.stat.session == found.fd.pid();
+        let marked = kin.marked().map_err(listed)?;
+        if let Some(found) = marked.into_iter().find(leads) {
             let mut known = match record {
                 Some(record) if record.start == found.start => record,
                 _ => self.unrecorded(name, &found),
@@ -309,8 +321,14 @@ impl Workshop {
             known.pid = found.fd.pid();
             known.start_ticks = found.stat.start_ticks;
             known.exit = None;
+            judge_program(&mut known, &found.fd);
             known.store(&self.records)?;
             return Ok((Some(known), Some(found.fd)));
+        }
+        for found in kin.foreign().map_err(listed)? {
+            if leads(&found) {
+                refuse(name, found.fd.pid(), &found.cluster);
+            }
         }
         if let Some(record) = &mut record {
             self.note_end(record)?;
@@ -320,13 +338,14 @@ impl Workshop {
 
     /// A record for a process whose own is lost. Its digest is nobody's, so the next `ensure` replaces
     /// it.
-    fn unrecorded(&self, name: ComponentName, found: &kin::Marked) -> Record {
+    fn unrecorded(&self, name: ComponentName, found: &Marked) -> Record {
         Record {
             name,
             cluster: found.cluster.clone(),
             boot: self.boot.clone(),
             start: found.start.clone(),
-            program: fs::read_link(format!("/proc/{}/exe", found.fd.pid())).unwrap_or_default(),
+            program: ProgramFile::name(found.fd.pid()),
+            file: None,
             digest: String::new(),
             started_at_ms: millis(khactl_sys::clock::boottime()),
             pid: found.fd.pid(),
@@ -351,6 +370,39 @@ impl Workshop {
             return Ok(());
         }
         record.store(&self.records)
+    }
+}
+
+/// Names a process that another cluster started with these records. It goes on: whose it is may be wrong in the records
+/// as well as in the process.
+fn refuse(name: ComponentName, pid: u32, cluster: &str) {
+    tracing::warn!(
+        component = %name,
+        pid,
+        of_cluster = cluster,
+        "a component of another cluster runs here: it is neither adopted nor ended; end it, if nobody needs it"
+    );
+}
+
+/// What runs another program than it was started from is nobody's wish: without its digest the next `ensure` ends it
+/// in order and starts what is wanted.
+fn judge_program(record: &mut Record, fd: &PidFd) {
+    let pid = fd.pid();
+    let Some(started) = record.file else {
+        record.file = ProgramFile::started(pid, &record.program);
+        return;
+    };
+    let differs = ProgramFile::of(pid).is_some_and(|runs| runs != started);
+    // Of one that has ended the number may be another's by now.
+    if differs && fd.has_ended().is_ok_and(|ended| !ended) {
+        tracing::warn!(
+            component = %record.name,
+            pid,
+            started_from = %record.program.display(),
+            runs = %ProgramFile::name(pid).display(),
+            "it runs another program than it was started from: it is replaced"
+        );
+        record.digest.clear();
     }
 }
 
