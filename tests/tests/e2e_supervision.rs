@@ -5,6 +5,7 @@ use khactl_model::facts::ComponentState;
 use khactl_model::status::ComponentStatus;
 use khactl_tests::{COMPONENTS, Cluster, HostNetwork, Probe, SOON, SPEC, Writer, soak, until};
 use serde_json::Value;
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -20,6 +21,7 @@ fn components_are_kept_alive_through_what_befalls_them_and_their_supervisor() {
     arguments_go_from_host_to_host_and_bad_ones_no_further_than_the_first(&cluster);
     logs_are_read_from_any_host(&cluster);
     the_supervisor_comes_and_goes_and_no_request_fails(&cluster);
+    a_host_that_goes_down_ends_each_component_before_what_it_needs(&cluster);
 }
 
 fn component(cluster: &Cluster, name: &str) -> Option<ComponentStatus> {
@@ -268,4 +270,37 @@ fn the_supervisor_comes_and_goes_and_no_request_fails(cluster: &Cluster) {
         "{} requests and {acknowledged} writes went through",
         samples.len()
     ));
+}
+
+fn a_host_that_goes_down_ends_each_component_before_what_it_needs(cluster: &Cluster) {
+    cluster.await_ready(HOSTS);
+    cluster.step(&format!("{HOST} goes down"));
+    let host = cluster.host(HOST);
+    if let Err(error) = host.stop(SOON) {
+        panic!("{error}");
+    }
+    cluster.step(&format!("{HOST} is off"));
+    let log = fs::read_to_string(host.log_dir().join("khad.log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    // The last of its kind: each has ended before.
+    let last = |what: &str, component: &str| {
+        let told = format!(": {what} component={component} ");
+        let found = lines.iter().rposition(|line| line.contains(&told));
+        found.unwrap_or_else(|| panic!("{component} is not told to be {what} in:\n{log}"))
+    };
+    for (first, then) in [
+        ("kube-scheduler", "kube-apiserver"),
+        ("kube-controller-manager", "kube-apiserver"),
+        ("kube-apiserver", "etcd"),
+        ("etcd", "khavip"),
+    ] {
+        assert!(
+            last("ended", first) < last("stopping", then),
+            "{then} did not wait for {first}:\n{log}"
+        );
+    }
+    if let Err(error) = host.start() {
+        panic!("{error}");
+    }
+    cluster.await_ready(HOSTS);
 }

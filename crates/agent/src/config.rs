@@ -41,6 +41,9 @@ pub enum Once {
         #[arg(long)]
         force: bool,
     },
+    /// For the host's shutdown, after `khavip hand-over`: ends its components in order, whether a khad runs or not. The
+    /// next khad starts them again.
+    EndComponents,
 }
 
 /// `khad.yaml`.

@@ -119,7 +119,8 @@ impl HostLoop {
 
     /// One look, plan and its effects. Returns how long it may rest.
     async fn turn(&mut self) -> Duration {
-        if self.node.standing.removed().is_some() {
+        // Of what is ended then nothing is to be mended.
+        if self.node.standing.removed().is_some() || self.agent.processes.is_closed() {
             self.prober.rest();
             self.publish(HostView::default());
             return SETTLED;

@@ -13,6 +13,7 @@ pub mod departure;
 pub mod external;
 pub mod fencing;
 pub mod founding;
+pub mod going_down;
 pub mod health_ca;
 pub mod host_loop;
 pub mod issue;

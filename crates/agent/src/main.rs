@@ -45,6 +45,7 @@ fn main() -> anyhow::Result<()> {
             match arguments.once {
                 None => run(config).await,
                 Some(Once::Reset { force }) => once::reset(config, force).await,
+                Some(Once::EndComponents) => once::end_components(config).await,
             }
         })
 }

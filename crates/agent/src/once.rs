@@ -1,17 +1,28 @@
-//! What khad does at once instead of running: cleaning a host on which no khad runs, and beginning anew in its own place.
+//! What khad does at once instead of running: cleaning a host on which no khad runs, ending the components of a host that
+//! goes down, and beginning anew in its own place.
 
 use std::convert::Infallible;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use hyper_util::rt::TokioIo;
 use khactl_agent::config::Config;
-use khactl_agent::net::UnixSocket;
+use khactl_agent::net::{NetError, UnixSocket};
 use khactl_agent::refused::Refused;
-use khactl_agent::reset;
+use khactl_agent::{going_down, reset, time};
 use khactl_host::process::Processes;
+use khactl_proto::v1::EndComponentsRequest;
+use khactl_proto::v1::admin_client::AdminClient;
 use serde_json::json;
+use tokio::net::UnixStream;
+use tonic::transport::{Endpoint, Uri};
+
+/// Longer than the graces of all of them.
+const END_DEADLINE: Duration = Duration::from_secs(55);
 
 /// `khad reset`: one line of JSON, either `{"kept": […]}` or `{"refused": {…}}`.
 pub(crate) async fn reset(config: Config, force: bool) -> anyhow::Result<()> {
@@ -47,6 +58,46 @@ async fn clean(config: &Config, force: bool) -> Result<(), Refused> {
     reset::clean(config, &processes).await?;
     drop(socket);
     Ok(())
+}
+
+/// `khad end-components`: the khad that runs does it, so that nothing is started beside it and the Leases of what ends are
+/// given back; this one where none runs.
+pub(crate) async fn end_components(config: Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.run_dir).context("making the run folder")?;
+    let socket = match UnixSocket::bind(&config.socket()) {
+        Ok(socket) => socket,
+        Err(NetError::AlreadyRunning { .. }) => return ask_to_end(config.socket()).await,
+        Err(error) => return Err(error).context("keeping others from starting a khad"),
+    };
+    let processes = Processes::open(&config.data("state"), &config.log_dir)
+        .await
+        .context("looking for components that run")?;
+    // Whatever their cluster: the host goes down with all of them.
+    processes
+        .adopt_all("")
+        .await
+        .context("taking hold of components that run")?;
+    let ended = going_down::end_components(&processes).await;
+    drop(socket);
+    ended?;
+    Ok(())
+}
+
+async fn ask_to_end(socket: PathBuf) -> anyhow::Result<()> {
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = socket.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    // The address is never looked up: the connector knows its path.
+    let channel = Endpoint::from_static("http://khad")
+        .connect_with_connector(connector)
+        .await
+        .context("talking to the khad that runs")?;
+    let request = time::within(END_DEADLINE, EndComponentsRequest {});
+    match AdminClient::new(channel).end_components(request).await {
+        Ok(_) => Ok(()),
+        Err(status) => bail!("the khad that runs: {}", status.message()),
+    }
 }
 
 /// Puts a new khad into the place of this process, with the same arguments: whoever supervises it goes on doing so.

@@ -137,6 +137,12 @@ pub enum HostError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Nothing is started on a host that goes down.
+    #[error("{component} is not started: this host goes down; if it does not, restart khad")]
+    GoingDown {
+        /// The component.
+        component: String,
+    },
     /// A process could not be watched or signalled.
     #[error(
         "taking hold of {component}'s process {pid} failed; see whether it still runs and stop it by hand"

@@ -20,6 +20,7 @@ pub(crate) mod cgroup;
 pub(crate) mod kin;
 mod program;
 mod record;
+mod slot;
 mod spawn;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use khactl_model::component::ComponentName;
@@ -43,7 +45,8 @@ use crate::files::{self, Attributes};
 use crate::offload::offload;
 use crate::users;
 
-use record::{Ending, Record};
+use record::Ending;
+use slot::{Slot, Stop};
 use spawn::Workshop;
 
 /// How long a process that is replaced may take to end by itself.
@@ -90,34 +93,8 @@ struct Inner {
     slots: BTreeMap<ComponentName, Slot>,
     changes: watch::Sender<u64>,
     watchers: Mutex<JoinSet<()>>,
-}
-
-/// One component's place.
-#[derive(Default)]
-struct Slot {
-    /// Held through a start, a stop or an adoption, so that they come one after the other.
-    turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    record: Option<Record>,
-    /// Held while it runs.
-    live: Option<Arc<PidFd>>,
-    /// Why it is being ended, while it is.
-    stop: Option<Stop>,
-    /// Since when the next one is being started, while it is: it may run before the record tells of it.
-    starting_ms: Option<u64>,
-}
-
-/// Why a process is ended.
-#[derive(Debug, Clone)]
-enum Stop {
-    /// It is wanted so: no end that counts.
-    Asked,
-    /// It does not answer, for this reason: counted as if it had ended by itself.
-    Hung(String),
+    /// Nothing is started any more.
+    closed: AtomicBool,
 }
 
 impl fmt::Debug for Processes {
@@ -146,6 +123,7 @@ impl Processes {
             slots,
             changes: watch::Sender::new(0),
             watchers: Mutex::default(),
+            closed: AtomicBool::new(false),
         })))
     }
 
@@ -177,6 +155,11 @@ impl Processes {
         let name = spec.name;
         let slot = self.slot(name);
         let _turn = slot.turn.lock().await;
+        if self.is_closed() {
+            return Err(HostError::GoingDown {
+                component: name.to_string(),
+            });
+        }
         let (live, same) = {
             let state = slot.state();
             let same = state
@@ -225,6 +208,17 @@ impl Processes {
         } else {
             Ensured::Started
         })
+    }
+
+    /// From now on nothing is started: whatever plans it, this host goes down. What a start has begun before is known by
+    /// the end of the next [`Self::stop`].
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is started any more.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::SeqCst)
     }
 
     /// Ends a process in order: SIGTERM, the grace, then SIGKILL to it and all that it started.
@@ -388,12 +382,6 @@ impl Processes {
         while watchers.try_join_next().is_some() {}
         watchers.spawn(Inner::watch(Arc::downgrade(&self.0), name, readable, child));
         Ok(())
-    }
-}
-
-impl Slot {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

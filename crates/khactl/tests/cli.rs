@@ -13,13 +13,13 @@ use khactl_proto::v1::progress::State;
 use khactl_proto::v1::{
     AbortOperationRequest, AbortOperationResponse, ApplyConfigRequest, ApplyConfigResponse,
     BackendsRequest, BackendsResponse, ConfigChange, CreateTokenRequest, CreateTokenResponse,
-    Finding, InitRequest, JoinClusterRequest, KubeconfigRequest, KubeconfigResponse, LeaveRequest,
-    ListTokensRequest, ListTokensResponse, LogChunk, LogsRequest, PreflightRequest,
-    PreflightResponse, Progress, ReadConfigRequest, ReadConfigResponse, ReadJournalRequest,
-    ReadJournalResponse, Refusal, RemoveHostRequest, ResetRequest, ResetResponse,
-    RevokeTokenRequest, RevokeTokenResponse, SpecRevision, StatusRequest, StatusResponse,
-    TransferRequest, TransferResponse, VipBackendStatus, apply_config_request::Mode,
-    finding::Level,
+    EndComponentsRequest, EndComponentsResponse, Finding, InitRequest, JoinClusterRequest,
+    KubeconfigRequest, KubeconfigResponse, LeaveRequest, ListTokensRequest, ListTokensResponse,
+    LogChunk, LogsRequest, PreflightRequest, PreflightResponse, Progress, ReadConfigRequest,
+    ReadConfigResponse, ReadJournalRequest, ReadJournalResponse, Refusal, RemoveHostRequest,
+    ResetRequest, ResetResponse, RevokeTokenRequest, RevokeTokenResponse, SpecRevision,
+    StatusRequest, StatusResponse, TransferRequest, TransferResponse, VipBackendStatus,
+    apply_config_request::Mode, finding::Level,
 };
 use prost::Message;
 use tempfile::TempDir;
@@ -173,6 +173,13 @@ impl Admin for Fake {
     }
 
     async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        Err(refused(Code::FailedPrecondition))
+    }
+
+    async fn end_components(
+        &self,
+        _: Request<EndComponentsRequest>,
+    ) -> Result<Response<EndComponentsResponse>, Status> {
         Err(refused(Code::FailedPrecondition))
     }
 

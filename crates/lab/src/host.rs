@@ -9,6 +9,8 @@
 //! It holds no state of its own: whether a host is on is read from the kernel, so that any
 //! process may work on any lab.
 
+mod stopping;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
@@ -230,19 +232,6 @@ impl LabHost {
         })
     }
 
-    /// The orderly way down: SIGTERM to `khad`, then to `khavip` (which hands the VIP over while
-    /// the network is up), then to all others, each with `grace`; then the power goes.
-    pub fn stop(&self, grace: Duration) -> Result<()> {
-        if self.power() != Power::On {
-            return self.kill();
-        }
-        for name in ["khad", "khavip"] {
-            self.end(grace, |process| process.name == name)?;
-        }
-        self.end(grace, |_| true)?;
-        self.kill()
-    }
-
     /// A power cut: the port goes down first, then every process dies at once, then the
     /// addresses and the tmpfs are gone. The disk stays. Nothing happens on a host that is off.
     pub fn kill(&self) -> Result<()> {
@@ -395,25 +384,6 @@ impl LabHost {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
-    }
-
-    /// SIGTERM to the chosen processes, and the time to end. Those that do not end lose power
-    /// with the rest.
-    fn end(&self, grace: Duration, chosen: impl Fn(&Process) -> bool) -> Result<()> {
-        let ending: Vec<_> = self.processes().into_iter().filter(chosen).collect();
-        for process in &ending {
-            process.signal(Signal::TERM);
-        }
-        let ended = || {
-            Ok(ending
-                .iter()
-                .all(|process| !process.is_running())
-                .then_some(()))
-        };
-        match deadline::until("processes end", grace, ended) {
-            Err(LabError::Deadline { .. }) => Ok(()),
-            other => other,
-        }
     }
 
     /// The first process, if the host is on.

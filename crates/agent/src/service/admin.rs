@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::Agent;
 use crate::configure;
+use crate::going_down;
 use crate::issue;
 use crate::logs;
 use crate::net::{require_admin, require_local};
@@ -192,6 +193,17 @@ impl Admin for AdminService {
         tracing::info!(actor, force, "asked to clean this host");
         let kept = reset::begin(&self.agent).await?;
         Ok(Response::new(v1::ResetResponse { kept }))
+    }
+
+    async fn end_components(
+        &self,
+        request: Request<v1::EndComponentsRequest>,
+    ) -> Result<Response<v1::EndComponentsResponse>, Status> {
+        require_local(&request)?;
+        let actor = self.actor(&request)?;
+        tracing::info!(actor, "this host goes down: its components are ended");
+        going_down::end_components(&self.agent.processes).await?;
+        Ok(Response::new(v1::EndComponentsResponse {}))
     }
 
     async fn read_journal(

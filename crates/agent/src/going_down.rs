@@ -1,0 +1,162 @@
+//! The end of this host's components when the host itself goes down: each before what it needs.
+//!
+//! ```text
+//! scheduler, controller-manager ──▶ API server ──▶ etcd ──▶ khavip
+//! ```
+//!
+//! The first two have their Leases given back through an API that still answers. An API server says that it is going for a
+//! while before it goes, so that the balancers leave it out, takes itself off the list of API servers and finishes what
+//! it was asked: it needs its etcd for both. khavip, by which this host's components reach the API, and which the lease's
+//! other members count, is the last. The VIP is handed over before all of this, by `khavip hand-over`.
+
+use futures::future::join_all;
+use khactl_host::process::Processes;
+use khactl_model::component::ComponentName;
+use std::time::Duration;
+
+use crate::carry::host_refused;
+use crate::refused::Refused;
+
+/// Who ends with whom, and how long they may take. Together it is less than `TimeoutStopSec` of
+/// `khactl-shutdown.service`.
+const ORDER: [(&[ComponentName], Duration); 4] = [
+    (
+        &[
+            ComponentName::KubeScheduler,
+            ComponentName::KubeControllerManager,
+        ],
+        Duration::from_secs(5),
+    ),
+    // It refuses nothing for up to 5 s more (`--shutdown-delay-duration`); then come the requests that it has.
+    (&[ComponentName::KubeApiserver], Duration::from_secs(20)),
+    // A leader hands over first.
+    (&[ComponentName::Etcd], Duration::from_secs(10)),
+    // It drains for 2 s.
+    (&[ComponentName::Khavip], Duration::from_secs(5)),
+];
+
+/// Ends them; what does not end in its time is killed. From then on none is started.
+///
+/// # Errors
+/// One survived even that. The others have been ended all the same.
+pub async fn end_components(processes: &Processes) -> Result<(), Refused> {
+    processes.close();
+    let mut outcome = Ok(());
+    for (names, grace) in ORDER {
+        let ends = names
+            .iter()
+            .copied()
+            .map(|name| processes.stop(name, grace));
+        for ended in join_all(ends).await {
+            if let Err(error) = ended {
+                let refused = host_refused("end this host's components", &error);
+                tracing::warn!(code = refused.code, "{refused}");
+                outcome = Err(refused);
+            }
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use khactl_host::HostError;
+    use khactl_host::process::ProcessSpec;
+    use khactl_sys::clock;
+
+    use super::*;
+
+    /// Far longer than anything here takes on an idle machine.
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// In a component's place: told to end, it does so after a while, and says when.
+    fn stand_in(name: ComponentName, said: &Path) -> ProcessSpec {
+        // An API server takes longest: what did not wait for it would have ended before it.
+        let takes = if name == ComponentName::KubeApiserver {
+            "0.5"
+        } else {
+            "0"
+        };
+        let said = said.display();
+        let script = format!(
+            "trap 'sleep {takes}; echo {name} >> {said}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+        );
+        ProcessSpec {
+            name,
+            program: "/bin/sh".into(),
+            digest: "a".to_owned(),
+            args: vec!["-c".to_owned(), script],
+            env: Vec::new(),
+            user: None,
+        }
+    }
+
+    async fn until_up(log_dir: &Path, name: ComponentName) {
+        let log = log_dir.join(format!("{name}.log"));
+        let deadline = clock::monotonic() + PATIENCE;
+        while !fs::read_to_string(&log).is_ok_and(|text| text.contains("up")) {
+            assert!(clock::monotonic() < deadline, "{name} does not start");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_need_ends_after_them_and_nothing_is_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, log) = (folder.path().join("state"), folder.path().join("log"));
+        let said = folder.path().join("said");
+        let processes = Processes::open(&state, &log).await.unwrap();
+        processes.adopt_all("c").await.unwrap();
+        for name in ComponentName::ALL {
+            processes.ensure(stand_in(name, &said)).await.unwrap();
+            until_up(&log, name).await;
+        }
+
+        end_components(&processes).await.unwrap();
+
+        let text = fs::read_to_string(&said).unwrap();
+        let mut ended: Vec<&str> = text.lines().collect();
+        // These two end at the same time.
+        ended[..2].sort_unstable();
+        assert_eq!(
+            ended,
+            [
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kube-apiserver",
+                "etcd",
+                "khavip"
+            ]
+        );
+        assert!(processes.facts().values().all(|process| !process.running));
+
+        let refused = processes
+            .ensure(stand_in(ComponentName::Etcd, &said))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, HostError::GoingDown { .. }), "{refused}");
+        end_components(&processes).await.unwrap();
+    }
+
+    #[test]
+    fn all_components_are_ended_and_in_less_time_than_the_host_gives_them() {
+        let mut named: Vec<_> = ORDER.iter().flat_map(|(names, _)| names.to_vec()).collect();
+        named.sort_unstable();
+        let mut all = ComponentName::ALL.to_vec();
+        all.sort_unstable();
+        assert_eq!(named, all);
+        let unit = include_str!("../../../packaging/units/khactl-shutdown.service");
+        let limit = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs)
+            .unwrap();
+        let graces: Duration = ORDER.iter().map(|(_, grace)| *grace).sum();
+        // `khavip hand-over` takes 5 s at the most.
+        assert!(graces + Duration::from_secs(5) < limit);
+    }
+}
