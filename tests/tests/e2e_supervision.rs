@@ -6,6 +6,7 @@ use khactl_model::status::ComponentStatus;
 use khactl_tests::{COMPONENTS, Cluster, HostNetwork, Probe, SOON, SPEC, Writer, soak, until};
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -195,6 +196,28 @@ fn logs_are_read_from_any_host(cluster: &Cluster) {
     assert_eq!(read(&["--lines", "3"]).lines().count(), 3);
     let recent = read(&["--since", "1ms"]);
     assert!(!recent.contains("address already in use"), "{recent}");
+
+    let arguments = ["logs", NAME, "--host", HOST, "--lines", "1", "-f"];
+    let mut followed = cluster.start("cp1", "khactl", &arguments);
+    // Its end so far: from then on it gives what comes.
+    assert!(followed.shows(SOON, |line| !line.is_empty()));
+    let log = cluster
+        .host(HOST)
+        .log_dir()
+        .join(NAME)
+        .with_extension("log");
+    for said in ["the first of two words", "the second of two words"] {
+        let written = fs::OpenOptions::new()
+            .append(true)
+            .open(&log)
+            .and_then(|mut file| writeln!(file, "{said}"));
+        if let Err(error) = written {
+            panic!("{}: {error}", log.display());
+        }
+        assert!(followed.shows(SOON, |line| line == said));
+    }
+    assert!(!followed.has_ended(), "it goes on");
+    followed.kill();
 }
 
 /// A listener inside the host that is none of khactl's, as soon as the port is free.
