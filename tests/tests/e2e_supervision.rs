@@ -21,6 +21,7 @@ fn components_are_kept_alive_through_what_befalls_them_and_their_supervisor() {
     a_component_that_ends_again_and_again_is_told_with_its_cause(&cluster);
     arguments_go_from_host_to_host_and_bad_ones_no_further_than_the_first(&cluster);
     logs_are_read_from_any_host(&cluster);
+    an_operators_own_readiness_probe_counts_for_every_balancer(&cluster);
     the_supervisor_comes_and_goes_and_no_request_fails(&cluster);
     a_host_that_goes_down_ends_each_component_before_what_it_needs(&cluster);
 }
@@ -218,6 +219,45 @@ fn logs_are_read_from_any_host(cluster: &Cluster) {
     }
     assert!(!followed.has_ended(), "it goes on");
     followed.kill();
+}
+
+fn an_operators_own_readiness_probe_counts_for_every_balancer(cluster: &Cluster) {
+    const MARK: &str = "/opt/khactl/unready";
+    const PROBE: &str = r#"      probes: {readiness: {exec: {command: [/usr/bin/test, "!", -e, /opt/khactl/unready]}, periodMs: 1000}}"#;
+    cluster.await_ready(HOSTS);
+    let before = ["cp1", HOST].map(|host| cluster.component_pids(host));
+    let shown = cluster.khactl(HOST, &["config", "show"]).ok();
+    let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+    let text = shown["spec"].as_str().unwrap_or_default();
+    let asked = text.replace("    apiServer:\n", &format!("    apiServer:\n{PROBE}\n"));
+    assert_ne!(asked, text);
+    let apply = |text: &str| {
+        cluster.write(HOST, SPEC, text);
+        cluster.khactl(HOST, &["config", "apply", "-f", SPEC]).ok();
+    };
+    let await_state = |wanted: &str| {
+        for at in ["cp1", HOST] {
+            until(&format!("{HOST} is {wanted} at {at}"), SOON, || {
+                let shown = cluster.khactl(at, &["vip", "backends"]).stdout;
+                let shown: Value = serde_json::from_str(&shown).ok()?;
+                let all = shown["backends"].as_array()?;
+                let found = all.iter().find(|backend| backend["host"] == HOST)?;
+                (found["state"] == wanted).then_some(())
+            });
+        }
+    };
+    apply(&asked);
+    cluster.await_ready(HOSTS);
+    cluster.step(&format!("the probe of {HOST} fails"));
+    cluster.run(HOST, "touch", &[MARK]).ok();
+    await_state("draining");
+    cluster.step(&format!("the probe of {HOST} passes"));
+    cluster.run(HOST, "rm", &[MARK]).ok();
+    await_state("healthy");
+    apply(text);
+    cluster.await_ready(HOSTS);
+    let after = ["cp1", HOST].map(|host| cluster.component_pids(host));
+    assert_eq!(after, before, "a probe restarts nothing");
 }
 
 /// A listener inside the host that is none of khactl's, as soon as the port is free.

@@ -256,8 +256,8 @@ impl HostLoop {
             None => {
                 let now_ms = time::boot_ms();
                 self.node.fences.reported(&report, now_ms);
-                self.node.reports().insert(report, now_ms);
-                self.node.cluster_changed.notify_one();
+                let unready = self.node.heard(report, now_ms);
+                self.node.learn_unready(unready, now_ms);
             }
             Some(leader) => {
                 let Ok(json) = serde_json::to_string(&report) else {
@@ -275,8 +275,10 @@ impl HostLoop {
                     .await;
                 match told {
                     Ok(answer) => {
-                        let fences = answer.into_inner().fences;
-                        self.node.fences.learn(&fences, asked_ms);
+                        let answer = answer.into_inner();
+                        self.node.fences.learn(&answer.fences, asked_ms);
+                        let unready = answer.unready.into_iter().collect();
+                        self.node.learn_unready(unready, asked_ms);
                         self.node.standing.heard();
                     }
                     Err(error) => {
@@ -339,5 +341,9 @@ fn report(
         problems: plan.problems.iter().chain(failures).cloned().collect(),
         certificates,
         arguments,
+        unready: facts
+            .probes
+            .get(&ComponentName::KubeApiserver)
+            .is_some_and(|probe| probe.failing),
     }
 }

@@ -40,6 +40,7 @@ pub mod tasks;
 pub mod time;
 pub mod transfer;
 pub mod try_arguments;
+pub mod unready;
 pub mod vip_client;
 pub mod vip_loop;
 pub mod vip_release;

@@ -11,6 +11,7 @@ use khactl_plan::HostPlan;
 use khactl_proto::entry;
 use khactl_proto::v1::{self, peer_client::PeerClient};
 use khactl_raft::Raft;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use crate::reports::Reports;
 use crate::standing::Standing;
 use crate::takeover::{Fences, Identities};
 use crate::time;
+use crate::unready::Unready;
 use crate::vip_loop::VipView;
 use khactl_pki::SealingKey;
 
@@ -72,6 +74,8 @@ pub struct Node {
     reports: Mutex<Reports>,
     /// What the hosts told of their fences.
     pub fences: Fences,
+    /// Whose API server fails its own readiness probe, as the leader tells.
+    pub unready: Unready,
     /// Whose identity this host's processes were seen with.
     pub identities: Identities,
     /// What the host loop last saw.
@@ -111,6 +115,7 @@ impl Node {
             sealing,
             reports: Mutex::default(),
             fences: Fences::default(),
+            unready: Unready::default(),
             identities: Identities::default(),
             host_view: watch::channel(HostView::default()).0,
             leader_view: watch::channel(LeaderView::default()).0,
@@ -138,6 +143,21 @@ impl Node {
     /// The leader's memory.
     pub fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As the leader: a host has reported, at that boot time. Gives the hosts whose API servers are not to get anything new.
+    pub fn heard(&self, report: HostReport, now_ms: u64) -> BTreeSet<u64> {
+        let mut reports = self.reports();
+        reports.insert(report, now_ms);
+        self.cluster_changed.notify_one();
+        reports.unready(now_ms)
+    }
+
+    /// The leader has told whose API server fails its readiness probe, at that boot time or later.
+    pub fn learn_unready(&self, hosts: BTreeSet<u64>, told_ms: u64) {
+        if self.unready.learn(hosts, told_ms) {
+            self.vip_changed.notify_one();
+        }
     }
 
     /// Raft as this host sees it.

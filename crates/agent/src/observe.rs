@@ -8,7 +8,7 @@ use khactl_model::spec::ValidSpec;
 use khactl_model::state::{ClusterState, Host};
 use khactl_pki::LeafFacts;
 use khactl_plan::{LeafPlace, Paths, Watched, taken_address, watched};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -78,8 +78,9 @@ impl Observer {
                 .clone()
                 .filter(|_| running(ComponentName::Khavip)),
             health_ca: at.vip.health_ca.clone(),
-            // Only what khavip is told depends on it.
+            // Only what khavip is told depends on these.
             confirmed: false,
+            unready: BTreeSet::new(),
             processes,
             last_lines: self
                 .words

@@ -290,6 +290,7 @@ mod tests {
             problems: Vec::new(),
             certificates: BTreeMap::new(),
             arguments: 0,
+            unready: false,
         }
     }
 

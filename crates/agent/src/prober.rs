@@ -188,7 +188,12 @@ async fn ask(
             }
             continue;
         };
-        let course = course(&target, |fact| {
+        let served = {
+            let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let same = found.as_ref().filter(|found| found.pid == target.pid);
+            same.is_some_and(|found| found.fact.ready || found.fact.failing)
+        };
+        let course = course(&target, served, |fact| {
             let news = Some(Found {
                 pid: target.pid,
                 fact,
@@ -207,9 +212,13 @@ async fn ask(
     }
 }
 
-/// Asks one process for ever, and tells what is known after every answer.
-async fn course(target: &Target, tell: impl Fn(ProbeFact)) {
+/// Asks one process for ever, and tells what is known after every answer. `served`: it was seen to serve, when it was asked
+/// with other settings.
+async fn course(target: &Target, served: bool, tell: impl Fn(ProbeFact)) {
     let mut probing = Probing::new(target.probes.clone(), target.started_at_ms, time::boot_ms());
+    if served {
+        probing.has_served();
+    }
     // Those that are not on their way.
     let mut questions: BTreeMap<ProbeKind, Question> = BTreeMap::new();
     let mut answers: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();

@@ -2,7 +2,8 @@
 //! (docs/lease.md, M2).
 
 use khactl_model::facts::HostReport;
-use std::collections::BTreeMap;
+use khactl_plan::REPORT_FRESH_MS;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reports by host id.
 #[derive(Debug, Default)]
@@ -64,6 +65,16 @@ impl Reports {
         self.fence_majority.map(|(_, since)| since)
     }
 
+    /// Hosts whose API server fails its own readiness probe, as they told lately.
+    pub fn unready(&self, now_ms: u64) -> BTreeSet<u64> {
+        self.by_host
+            .iter()
+            .filter(|(_, (_, at_ms))| now_ms.saturating_sub(*at_ms) <= REPORT_FRESH_MS)
+            .filter(|(_, (report, _))| report.unready)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
     /// Every report with its age in milliseconds.
     pub fn aged(&self, now_ms: u64) -> BTreeMap<u64, (HostReport, u64)> {
         self.by_host
@@ -87,6 +98,7 @@ mod tests {
             problems: Vec::new(),
             certificates: BTreeMap::new(),
             arguments: 0,
+            unready: false,
         }
     }
 
@@ -108,6 +120,23 @@ mod tests {
         assert_eq!(reports.leading_since_ms(), Some(28));
         reports.lead(None, 30);
         assert_eq!(reports.leading_since_ms(), None);
+    }
+
+    #[test]
+    fn a_host_is_unready_as_long_as_it_says_so_itself() {
+        let mut reports = Reports::default();
+        let unready = |host_id| HostReport {
+            unready: true,
+            ..report(host_id)
+        };
+        reports.insert(unready(1), 0);
+        reports.insert(unready(2), 1_000);
+        reports.insert(report(3), 1_000);
+        assert_eq!(reports.unready(1_000), BTreeSet::from([1, 2]));
+        // The first has fallen silent, which says nothing of its API server.
+        assert_eq!(reports.unready(REPORT_FRESH_MS + 1), BTreeSet::from([2]));
+        reports.insert(report(2), 2_000);
+        assert_eq!(reports.unready(2_000), BTreeSet::from([1]));
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl VipLoop {
             vip: fact.clone(),
             health_ca: self.health_ca.look(&spec),
             confirmed,
+            unready: self.node.unready.hosts(time::boot_ms()),
             ..Facts::default()
         };
         let paths = Arc::clone(&self.paths);

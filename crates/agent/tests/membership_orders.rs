@@ -216,6 +216,7 @@ impl World {
             problems: Vec::new(),
             certificates: BTreeMap::new(),
             arguments: 0,
+            unready: false,
         };
         let now_ms = self.now_ms;
         self.reports.insert(report, now_ms);

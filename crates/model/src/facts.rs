@@ -2,7 +2,7 @@
 //! decided; plans are made from them.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::component::ComponentName;
 
@@ -34,6 +34,9 @@ pub struct Facts {
     pub health_ca: Option<HealthCaFact>,
     /// A linearizable read of the cluster state has succeeded since this boot (docs/lease.md, A8).
     pub confirmed: bool,
+    /// Hosts whose API server fails its own readiness probe, as the leader told lately.
+    #[serde(default)]
+    pub unready: BTreeSet<u64>,
 }
 
 /// The authorities in `balancer.health.caFile` as this host has them.
@@ -114,6 +117,10 @@ pub struct ProbeFact {
     /// Why it passes for hung, or for never coming up; `None`: it does not.
     #[serde(default)]
     pub hung: Option<String>,
+    /// It has served, or has run for long enough to, and its readiness probe has failed since as often in a row as its
+    /// threshold says. Unlike what is not ready, this is never a process that is not known yet.
+    #[serde(default)]
+    pub failing: bool,
 }
 
 /// A member as etcd lists it.
@@ -243,6 +250,9 @@ pub struct HostReport {
     /// The revision of the spec whose arguments its components are to run with; 0: the newest.
     #[serde(default)]
     pub arguments: u64,
+    /// Its API server fails its own readiness probe ([`ProbeFact::failing`]).
+    #[serde(default)]
+    pub unready: bool,
 }
 
 /// How a component of a host is.

@@ -34,6 +34,9 @@ pub struct Probing {
     seen_at_ms: u64,
     up: bool,
     ready: bool,
+    /// It was ready, or has run for so long that it should be.
+    served: bool,
+    failing: bool,
     detail: String,
     hung: Option<String>,
     startup: Course,
@@ -65,6 +68,8 @@ impl Probing {
             seen_at_ms: now_ms,
             up: false,
             ready: false,
+            served: up,
+            failing: false,
             detail: "it was not probed yet".to_owned(),
             hung: None,
             startup: Course::default(),
@@ -75,6 +80,11 @@ impl Probing {
             probing.come_up();
         }
         probing
+    }
+
+    /// Whoever asked before has seen it serve: that it is asked with other settings is no reason to forget that.
+    pub fn has_served(&mut self) {
+        self.served = true;
     }
 
     /// What to ask next and when; `None` while every question is on its way, or none is to be asked.
@@ -142,11 +152,15 @@ impl Probing {
             (ProbeKind::Readiness, Ok(())) => {
                 if course.successes >= spec.success_threshold {
                     self.ready = true;
+                    self.served = true;
+                    self.failing = false;
                     self.detail.clear();
                 }
             }
             (ProbeKind::Readiness, Err(why)) => {
-                if !self.ready || course.failures >= spec.failure_threshold {
+                let fails = course.failures >= spec.failure_threshold;
+                self.failing |= fails && self.served;
+                if !self.ready || fails {
                     self.ready = false;
                     self.detail = why;
                 }
@@ -160,6 +174,7 @@ impl Probing {
             ready: self.ready,
             detail: self.detail.clone(),
             hung: self.hung.clone(),
+            failing: self.failing,
         }
     }
 
@@ -340,10 +355,44 @@ mod tests {
     }
 
     #[test]
+    fn what_has_served_fails_until_it_serves_again_and_what_comes_up_does_not_fail() {
+        let mut probes = apiserver();
+        probes.readiness.as_mut().unwrap().success_threshold = 2;
+        let answers = [
+            false, false, false, true, true, false, false, true, false, true, true,
+        ];
+        let failing = |seen_ms: u64| {
+            let mut probing = Probing::new(probes.clone(), START, seen_ms);
+            answers.map(|good| {
+                probing.answered(Readiness, START, if good { Ok(()) } else { fail() });
+                probing.fact().failing
+            })
+        };
+        let new = [
+            false, false, false, false, false, false, true, true, true, true, false,
+        ];
+        assert_eq!(failing(START), new);
+        // It was up long before there was anybody who asked.
+        let adopted = [
+            false, true, true, true, false, false, true, true, true, true, false,
+        ];
+        assert_eq!(failing(START + 300_000), adopted);
+
+        // It was seen to serve, and is asked otherwise from now on.
+        let mut probing = Probing::new(probes.clone(), START, START);
+        probing.has_served();
+        for failing in [false, true] {
+            probing.answered(Readiness, START, fail());
+            assert_eq!(probing.fact().failing, failing);
+        }
+    }
+
+    #[test]
     fn what_is_not_asked_holds() {
         let probing = Probing::new(Probes::NONE, START, START);
         assert_eq!(probing.next(), None);
         assert_eq!((probing.fact().ready, probing.fact().hung), (true, None));
+        assert!(!probing.fact().failing);
     }
 
     proptest! {

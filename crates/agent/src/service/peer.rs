@@ -113,10 +113,10 @@ impl Peer for PeerService {
         }
         let now_ms = time::boot_ms();
         self.node.fences.reported(&report, now_ms);
-        self.node.reports().insert(report, now_ms);
-        self.node.cluster_changed.notify_one();
+        let unready = self.node.heard(report, now_ms);
         Ok(Response::new(v1::ReportResponse {
             fences: self.node.fences.to_json(now_ms),
+            unready: unready.into_iter().collect(),
         }))
     }
 

@@ -138,6 +138,7 @@ mod tests {
             problems: Vec::new(),
             certificates: BTreeMap::new(),
             arguments: 0,
+            unready: false,
         };
         fences.reported(&report, 1_000);
         assert_eq!(fences.armed()[&2], armed(3, 1_000));

@@ -111,8 +111,11 @@ fn backends(cx: &Cx<'_>) -> Vec<Backend> {
             host: host.name.clone(),
             address: SocketAddr::new(host.address, control_plane.api_server.port),
             weight: weight(cx, &host.name),
-            // Who leaves, or is restarted with other arguments, is drained first.
-            draining: host.removal.is_some() || cx.state.arguments.in_turn() == Some(host.id),
+            // Who leaves, or is restarted with other arguments, is drained first; and who fails a probe that may ask for
+            // more than the balancers' checks do. Where that is everybody, the balancer uses whoever passes its checks.
+            draining: host.removal.is_some()
+                || cx.state.arguments.in_turn() == Some(host.id)
+                || cx.facts.unready.contains(&host.id),
         })
         .collect()
 }

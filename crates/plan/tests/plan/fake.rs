@@ -315,6 +315,7 @@ impl FakeCluster {
             problems: plan.problems,
             certificates: BTreeMap::new(),
             arguments: self.state.arguments_of(host.id).unwrap_or(0),
+            unready: false,
         }
     }
 

@@ -4,6 +4,7 @@ use khactl_model::component::ComponentName;
 use khactl_model::state::Role;
 use khactl_plan::effect::Effect;
 use khactl_plan::{Status, feed_digest, vip_feed};
+use std::collections::BTreeSet;
 
 use crate::fake::{FakeCluster, spec, status};
 
@@ -31,6 +32,26 @@ fn a_host_without_a_vote_in_etcd_is_no_backend() {
         .map(|b| b.host)
         .collect();
     assert_eq!(hosts, ["cp1", "cp2"]);
+}
+
+#[test]
+fn a_host_that_fails_its_own_readiness_probe_is_drained_by_every_balancer() {
+    let mut cluster = three();
+    for facts in cluster.facts.values_mut() {
+        facts.unready = BTreeSet::from([2]);
+    }
+    for host in ["cp1", "cp2", "cp3"] {
+        let backends = vip_feed(&cluster.cx(host)).backends.into_iter();
+        let drained: Vec<String> = backends
+            .filter(|backend| backend.draining)
+            .map(|backend| backend.host)
+            .collect();
+        assert_eq!(drained, ["cp2"], "at {host}");
+    }
+    assert!(matches!(
+        &cluster.plan("cp1").effects[..],
+        [Effect::FeedVip(_)]
+    ));
 }
 
 #[test]

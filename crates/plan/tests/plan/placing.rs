@@ -69,6 +69,7 @@ impl Run {
                     problems: Vec::new(),
                     certificates: BTreeMap::new(),
                     arguments: 0,
+                    unready: false,
                 };
                 (id, (report, if heard(id) { 100 } else { 60_000 }))
             })
