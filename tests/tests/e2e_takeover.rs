@@ -41,6 +41,8 @@ enum Fault {
     ProcessKilled,
     /// A power cut; the host comes back once another leads.
     HostLost,
+    /// The host goes down in order; it comes back once another leads.
+    HostShutDown,
     /// No frame between the host and the others until another leads.
     CutOff,
     /// Every process of the host stands still, and goes on as if nothing had been.
@@ -58,7 +60,7 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::ProcessKilled,
         Self::CutOff,
         Self::HostStopped,
@@ -67,6 +69,7 @@ impl Fault {
         Self::KhavipEnded,
         Self::AddressGone,
         Self::PortsDropped,
+        Self::HostShutDown,
         Self::HostLost,
     ];
 
@@ -201,6 +204,12 @@ impl<'a> Trials<'a> {
         match fault {
             Fault::ProcessKilled => assert_eq!(host.signal(self.name, Signal::KILL), 1),
             Fault::HostLost => done(host.kill()),
+            Fault::HostShutDown => {
+                let cleared = self.cleared_by(host);
+                done(host.stop(SOON));
+                let known = self.cleared_by(host);
+                assert!(known > cleared, "the Lease was left to run out");
+            }
             Fault::CutOff => {
                 let name = host.name();
                 let others = self.others(host);
@@ -250,7 +259,7 @@ impl<'a> Trials<'a> {
     ) -> Option<Duration> {
         match fault {
             Fault::ProcessKilled | Fault::HostStopped => None,
-            Fault::HostLost => {
+            Fault::HostLost | Fault::HostShutDown => {
                 done(host.start());
                 None
             }
@@ -302,6 +311,14 @@ impl<'a> Trials<'a> {
         let now = self.acting();
         assert_eq!(now.identity, next.identity, "its Lease was taken from it");
         next
+    }
+
+    /// How often the host's khad gave the Lease of an ended process of its own back.
+    fn cleared_by(&self, host: &LabHost) -> usize {
+        let log = fs::read_to_string(host.log_dir().join("khad.log")).unwrap_or_default();
+        log.lines()
+            .filter(|line| line.contains("its Lease was cleared") && line.contains(self.name))
+            .count()
     }
 
     fn others(&self, host: &LabHost) -> Vec<String> {
