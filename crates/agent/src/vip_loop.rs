@@ -193,6 +193,10 @@ impl VipLoop {
         if let Some(dead) = process.as_ref().and_then(ended) {
             self.release(dead, "its end is on record").await;
         }
+        // This host goes down: khavip goes on with what it was told until it is ended, and no other follows it.
+        if self.agent.processes.is_closed() {
+            return SETTLED;
+        }
         let plan = plan_khavip(&cx);
         let mut failures = Vec::new();
         let had_effects = !plan.effects.is_empty();
