@@ -362,6 +362,8 @@ fn a_host_that_goes_down_ends_each_component_before_what_it_needs(cluster: &Clus
             "{then} did not wait for {first}:\n{log}"
         );
     }
+    let drained = "this host's API server gets nothing new drained=true";
+    assert!(log.contains(drained), "not every balancer followed:\n{log}");
     if let Err(error) = host.start() {
         panic!("{error}");
     }

@@ -14,7 +14,7 @@ use khactl_proto::v1::peer_server::PeerServer;
 use khactl_raft::{Dial, Peer, Raft};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
 use tonic::service::Routes;
@@ -61,6 +61,8 @@ pub struct Agent {
     pub departed: Departed,
     /// `khactl reset` may clean this host: khad ends, cleans and starts anew.
     pub reset_asked: Notify,
+    /// The host goes down: its API server is to get nothing new.
+    pub going_down: AtomicBool,
     /// One init or join at a time.
     pub operation: Mutex<()>,
     node: watch::Sender<Option<Arc<Node>>>,
@@ -88,6 +90,7 @@ impl Agent {
             tasks: Tasks::default(),
             departed: Departed::default(),
             reset_asked: Notify::new(),
+            going_down: AtomicBool::new(false),
             operation: Mutex::default(),
             node: watch::channel(None).0,
         })

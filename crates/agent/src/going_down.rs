@@ -1,21 +1,35 @@
 //! The end of this host's components when the host itself goes down: each before what it needs.
 //!
 //! ```text
-//! scheduler, controller-manager ──▶ API server ──▶ etcd ──▶ khavip
+//! drained ──▶ scheduler, controller-manager ──▶ API server ──▶ etcd ──▶ khavip
 //! ```
 //!
-//! The first two have their Leases given back through an API that still answers. An API server says that it is going for a
-//! while before it goes, so that the balancers leave it out, takes itself off the list of API servers and finishes what
-//! it was asked: it needs its etcd for both. khavip, by which this host's components reach the API, and which the lease's
-//! other members count, is the last. The VIP is handed over before all of this, by `khavip hand-over`.
+//! First no balancer sends the API server anything new. The controllers have their Leases given back through an API that
+//! still answers. An API server takes itself off the list of API servers and finishes what it was asked: it needs its
+//! etcd for both. khavip, by which this host's components reach the API, and which the lease's other members count, is
+//! the last. The VIP is handed over before all of this, by `khavip hand-over`.
 
 use futures::future::join_all;
 use khactl_host::process::Processes;
 use khactl_model::component::ComponentName;
+use khactl_model::facts::VipFact;
+use khactl_model::state::Host;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::agent::Agent;
 use crate::carry::host_refused;
+use crate::node::Node;
 use crate::refused::Refused;
+use crate::time::pause;
+use crate::transfer;
+
+/// So long balancers are waited for: hosts hear from the leader once a second, and one that cannot be told holds nothing
+/// up for long.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Between two looks at them.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Who ends with whom, and how long they may take. Together it is less than `TimeoutStopSec` of
 /// `khactl-shutdown.service`.
@@ -34,6 +48,43 @@ const ORDER: [(&[ComponentName], Duration); 4] = [
     // It drains for 2 s.
     (&[ComponentName::Khavip], Duration::from_secs(5)),
 ];
+
+/// What the khad of a host that goes down does.
+///
+/// # Errors
+/// Those of [`end_components`].
+pub async fn go_down(agent: &Agent) -> Result<(), Refused> {
+    let serves = agent
+        .processes
+        .facts()
+        .get(&ComponentName::KubeApiserver)
+        .is_some_and(|process| process.running);
+    if let Some(node) = agent.node().filter(|_| serves) {
+        agent.going_down.store(true, Ordering::Relaxed);
+        node.changed.notify_one();
+        let drained = tokio::time::timeout(DRAIN, drain(&node)).await.is_ok();
+        tracing::info!(drained, "this host's API server gets nothing new");
+    }
+    end_components(&agent.processes).await
+}
+
+/// Waits until no balancer sends this host's API server anything new; it is the host's loop that tells the leader.
+async fn drain(node: &Node) {
+    loop {
+        let hosts: Vec<Host> = node.state().hosts.values().cloned().collect();
+        let views = transfer::views(node, &hosts).await;
+        if is_drained(&views, &node.member.host_name) {
+            return;
+        }
+        pause(LOOK_EVERY).await;
+    }
+}
+
+/// A khavip that does not answer cannot be told anything either.
+fn is_drained(views: &BTreeMap<u64, VipFact>, host: &str) -> bool {
+    let drains = |view: &VipFact| view.draining.iter().any(|drained| drained == host);
+    views.values().all(drains)
+}
 
 /// Ends them; what does not end in its time is killed. From then on none is started.
 ///
@@ -142,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_drained_when_every_khavip_that_answers_says_so() {
+        let view = |draining: &[&str]| VipFact {
+            draining: draining.iter().map(|&host| host.to_owned()).collect(),
+            ..VipFact::default()
+        };
+        let mut views = BTreeMap::from([(1, view(&["cp2"])), (2, view(&[]))]);
+        assert!(!is_drained(&views, "cp2"));
+        views.insert(2, view(&["cp1", "cp2"]));
+        assert!(is_drained(&views, "cp2") && !is_drained(&views, "cp1"));
+        assert!(is_drained(&BTreeMap::new(), "cp2"), "nobody balances");
+    }
+
+    #[test]
     fn all_components_are_ended_and_in_less_time_than_the_host_gives_them() {
         let mut named: Vec<_> = ORDER.iter().flat_map(|(names, _)| names.to_vec()).collect();
         named.sort_unstable();
@@ -157,6 +221,6 @@ mod tests {
             .unwrap();
         let graces: Duration = ORDER.iter().map(|(_, grace)| *grace).sum();
         // `khavip hand-over` takes 5 s at the most.
-        assert!(graces + Duration::from_secs(5) < limit);
+        assert!(graces + DRAIN + Duration::from_secs(5) < limit);
     }
 }

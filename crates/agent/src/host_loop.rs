@@ -10,6 +10,7 @@ use khactl_plan::{Cx, HostPlan, Paths, crash_of, plan_host};
 use khactl_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::agent::Agent;
@@ -178,6 +179,7 @@ impl HostLoop {
         }
         let arguments = state.arguments_of(host.id).unwrap_or(0);
         let mut report = report(host.id, arguments, &facts, &plan, &failures);
+        report.unready |= self.agent.going_down.load(Ordering::Relaxed);
         self.tell_of_agent_leaf(&host.name, &mut report);
         if let Some(vip) = &mut report.vip {
             self.node.identities.complete(&mut vip.fenced_components);

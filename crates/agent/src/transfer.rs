@@ -147,7 +147,8 @@ async fn holder(
     }
 }
 
-async fn views(node: &Node, members: &[Host]) -> BTreeMap<u64, VipFact> {
+/// What the khavips of these hosts say, by host id; those that do not answer are not in it.
+pub(crate) async fn views(node: &Node, members: &[Host]) -> BTreeMap<u64, VipFact> {
     let asked = members
         .iter()
         .map(|host| async move { (host.id, view(node, host).await) });

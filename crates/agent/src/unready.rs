@@ -1,5 +1,5 @@
 //! Whose API server fails its own readiness probe: each host tells the leader, and the leader tells everybody with its
-//! answers, so that an operator's probe counts for every balancer.
+//! answers, so that an operator's probe counts for every balancer. A host that goes down says the same.
 //!
 //! It only takes a host out of turn: balancers have checks of their own beside, and ends no connection. And it is forgotten
 //! where nobody repeats it: a khad that is dead or cut off takes nobody out of service.

@@ -34,7 +34,7 @@ pub struct Facts {
     pub health_ca: Option<HealthCaFact>,
     /// A linearizable read of the cluster state has succeeded since this boot (docs/lease.md, A8).
     pub confirmed: bool,
-    /// Hosts whose API server fails its own readiness probe, as the leader told lately.
+    /// Hosts whose API server fails its own readiness probe, or that go down, as the leader told lately.
     #[serde(default)]
     pub unready: BTreeSet<u64>,
 }
@@ -250,7 +250,7 @@ pub struct HostReport {
     /// The revision of the spec whose arguments its components are to run with; 0: the newest.
     #[serde(default)]
     pub arguments: u64,
-    /// Its API server fails its own readiness probe ([`ProbeFact::failing`]).
+    /// Its API server fails its own readiness probe ([`ProbeFact::failing`]), or the host goes down.
     #[serde(default)]
     pub unready: bool,
 }

@@ -202,7 +202,7 @@ impl Admin for AdminService {
         require_local(&request)?;
         let actor = self.actor(&request)?;
         tracing::info!(actor, "this host goes down: its components are ended");
-        going_down::end_components(&self.agent.processes).await?;
+        going_down::go_down(&self.agent).await?;
         Ok(Response::new(v1::EndComponentsResponse {}))
     }
 
