@@ -1,5 +1,5 @@
-//! The file that a process runs, by its identity: its name may mean another file by now, as after an upgrade, and a file that is
-//! run has its contents for as long as it is. It is compared with the start's alone: what stands on the disk now is the next start's business.
+//! The file that a process runs, by its identity: its name may mean another file by now, as after an upgrade. It is
+//! compared with the start's alone: what stands on the disk now is the next start's business.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
