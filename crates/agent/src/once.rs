@@ -61,14 +61,25 @@ async fn clean(config: &Config, force: bool) -> Result<(), Refused> {
 }
 
 /// `khad end-components`: the khad that runs does it, so that nothing is started beside it and the Leases of what ends are
-/// given back; this one where none runs.
+/// given back; this one where none runs, or where that one ended over it.
 pub(crate) async fn end_components(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.run_dir).context("making the run folder")?;
-    let socket = match UnixSocket::bind(&config.socket()) {
-        Ok(socket) => socket,
-        Err(NetError::AlreadyRunning { .. }) => return ask_to_end(config.socket()).await,
-        Err(error) => return Err(error).context("keeping others from starting a khad"),
+    let asked = match UnixSocket::bind(&config.socket()) {
+        Ok(socket) => return end_here(&config, socket).await,
+        Err(NetError::AlreadyRunning { .. }) => ask_to_end(config.socket()).await,
+        Err(error) => Err(error).context("keeping others from starting a khad"),
     };
+    let Err(failure) = asked else {
+        return Ok(());
+    };
+    match UnixSocket::bind(&config.socket()) {
+        Ok(socket) => end_here(&config, socket).await,
+        Err(_) => Err(failure),
+    }
+}
+
+/// No khad starts while the socket is held.
+async fn end_here(config: &Config, socket: UnixSocket) -> anyhow::Result<()> {
     let processes = Processes::open(&config.data("state"), &config.log_dir)
         .await
         .context("looking for components that run")?;
