@@ -188,11 +188,6 @@ impl Backend {
         self.cuts.send_modify(|count| *count += 1);
     }
 
-    /// Resolves when the connections that exist now are to end.
-    pub(crate) fn watch_cuts(&self) -> watch::Receiver<u64> {
-        self.cuts.subscribe()
-    }
-
     pub(crate) fn status(&self) -> BackendStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let standing = self.standing();
@@ -216,6 +211,25 @@ impl Backend {
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A backend that may be chosen for a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub(crate) backend: Arc<Backend>,
+    /// Changes when the connections that it gets by this choice are to end.
+    pub(crate) cut: watch::Receiver<u64>,
+}
+
+impl Choice {
+    /// To be made before anything else of the backend is looked at: whatever turns after the look is then told here,
+    /// also while another thread judges.
+    pub(crate) fn of(backend: &Arc<Backend>) -> Self {
+        Self {
+            backend: backend.clone(),
+            cut: backend.cuts.subscribe(),
+        }
     }
 }
 

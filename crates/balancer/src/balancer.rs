@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::backend::{Backend, BackendStatus};
+use crate::backend::{Backend, BackendStatus, Choice};
 use crate::config::{BalancerConfig, Limits, Method};
 use crate::connection::Client;
 use crate::parting::{Gone, Parting, Partings};
@@ -181,7 +181,7 @@ impl Shared {
 
     /// The backends that a client is to be connected to, in the order in which to try them, without those that
     /// it has left already.
-    pub(crate) fn order(&self, client: &Client, left: &[SocketAddr]) -> Vec<Arc<Backend>> {
+    pub(crate) fn order(&self, client: &Client, left: &[SocketAddr]) -> Vec<Choice> {
         let by_loopback = client.listener.ip().is_loopback();
         let mut current = self.current();
         let Current {
@@ -190,15 +190,16 @@ impl Shared {
             picker,
             ..
         } = &mut *current;
-        let candidates: Vec<Candidate> = backends
+        let choices: Vec<Choice> = backends.iter().map(Choice::of).collect();
+        let candidates: Vec<Candidate> = choices
             .iter()
-            .map(|backend| backend.candidate(by_loopback))
+            .map(|choice| choice.backend.candidate(by_loopback))
             .collect();
         picker
             .order(*method, &candidates, client.address.ip())
             .into_iter()
-            .map(|index| &backends[index])
-            .filter(|backend| !left.contains(&backend.address()))
+            .map(|index| &choices[index])
+            .filter(|choice| !left.contains(&choice.backend.address()))
             .cloned()
             .collect()
     }
@@ -245,14 +246,16 @@ impl Shared {
     /// there is none they have nowhere better to go, and a check that is wrong everywhere (an
     /// overload, a bad path) cuts nobody off.
     pub(crate) fn judge(&self) {
-        let backends = self.backends();
-        let any_healthy = backends.iter().any(|backend| backend.is_healthy());
-        if any_healthy {
-            for backend in backends.iter().filter(|backend| !backend.is_healthy()) {
-                backend.cut();
-            }
-        }
+        // One at a time, and each by what it finds when it is its turn: of two threads that judge, the later one
+        // has the last word, and it has seen both verdicts.
         self.any_healthy.send_if_modified(|present| {
+            let backends = self.backends();
+            let any_healthy = backends.iter().any(|backend| backend.is_healthy());
+            if any_healthy {
+                for backend in backends.iter().filter(|backend| !backend.is_healthy()) {
+                    backend.cut();
+                }
+            }
             let changed = *present != any_healthy;
             *present = any_healthy;
             changed

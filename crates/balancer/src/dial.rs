@@ -8,7 +8,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::backend::{Backend, Open};
+use crate::backend::{Backend, Choice, Open};
 use crate::listener::tune;
 
 /// Many times what a connect takes within one network, and a small part of the patience of any client; a busy
@@ -36,7 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(3500);
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) stream: TcpStream,
-    /// Changes when the connection is to end; watched from before the connect, so that a verdict
+    /// Changes when the connection is to end; watched from before the choice, so that a verdict
     /// that turned meanwhile is not missed.
     pub(crate) cut: watch::Receiver<u64>,
     /// Counts it, and knows its backend.
@@ -47,16 +46,16 @@ pub(crate) struct Link {
 type Attempt = (usize, std::io::Result<Link>);
 
 /// A connection to the first backend that answers; none if nobody does.
-pub(crate) async fn dial(order: &[Arc<Backend>]) -> Option<Link> {
+pub(crate) async fn dial(order: &[Choice]) -> Option<Link> {
     let mut attempts = FuturesUnordered::new();
     let mut silent: Vec<usize> = Vec::new();
     let mut not_asked = order.iter().enumerate();
     loop {
         let wait = match not_asked.next() {
-            Some((index, backend)) => {
-                attempts.push(attempt(index, backend));
+            Some((index, choice)) => {
+                attempts.push(attempt(index, choice));
                 silent.push(index);
-                stagger(backend.usual_connect())
+                stagger(choice.backend.usual_connect())
             }
             None if attempts.is_empty() => return None,
             None => PATIENCE,
@@ -69,18 +68,19 @@ pub(crate) async fn dial(order: &[Arc<Backend>]) -> Option<Link> {
                 Ok(link) => {
                     // Those asked later had less time: they have not lost.
                     for &earlier in silent.iter().filter(|&&asked| asked < index) {
-                        failed(&order[earlier], "another backend answered a connect sooner");
+                        let slower = &order[earlier].backend;
+                        failed(slower, "another backend answered a connect sooner");
                     }
                     return Some(link);
                 }
                 Err(error) => {
                     silent.retain(|&asked| asked != index);
-                    failed(&order[index], &error.to_string());
+                    failed(&order[index].backend, &error.to_string());
                 }
             },
             () = sleep(wait) => if not_asked.len() == 0 {
                 for &asked in &silent {
-                    failed(&order[asked], "it did not answer a connect");
+                    failed(&order[asked].backend, "it did not answer a connect");
                 }
                 return None;
             },
@@ -93,14 +93,18 @@ fn stagger(usual: Duration) -> Duration {
     (usual * 3).clamp(STAGGER_MIN, STAGGER_MAX)
 }
 
-async fn attempt(index: usize, backend: &Arc<Backend>) -> Attempt {
+async fn attempt(index: usize, choice: &Choice) -> Attempt {
+    let backend = &choice.backend;
     let open = Open::count(backend);
-    let cut = backend.watch_cuts();
     let stream = connect(backend.address()).await;
     let link = stream.map(|(stream, took)| {
         backend.connected_after(took);
         backend.counters.total.fetch_add(1, Ordering::Relaxed);
-        Link { stream, cut, open }
+        Link {
+            stream,
+            cut: choice.cut.clone(),
+            open,
+        }
     });
     (index, link)
 }
@@ -123,7 +127,36 @@ fn failed(backend: &Backend, why: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::{BackendConfig, HealthConfig};
+
+    #[tokio::test]
+    async fn a_verdict_that_turns_between_the_choice_and_the_connect_is_not_missed() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let config = BackendConfig {
+            host: "a".to_owned(),
+            address: server.local_addr().expect("an address"),
+            weight: 1,
+            local: false,
+            draining: false,
+        };
+        let backend = Arc::new(Backend::new(config, &HealthConfig::default()));
+        let choice = Choice::of(&backend);
+        backend.cut();
+        let late = Choice::of(&backend);
+        assert!(is_cut(choice).await);
+        assert!(!is_cut(late).await);
+    }
+
+    /// Whether the connection that comes of a choice is to end at once.
+    async fn is_cut(choice: Choice) -> bool {
+        let link = dial(&[choice]).await.expect("it listens");
+        link.cut.has_changed().expect("the backend lives")
+    }
 
     #[test]
     fn a_distant_backend_is_waited_for_longer_than_a_near_one() {

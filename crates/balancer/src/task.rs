@@ -88,7 +88,10 @@ impl BalancerTask {
                 Some(_ended) = running.connections.join_next() => self.count(&running),
             }
         };
-        running.listeners.clear();
+        // Each has ended when this goes on: who was accepted by then is among those who are still served.
+        while let Some((_, mut owner)) = running.listeners.pop_first() {
+            owner.shutdown().await;
+        }
         drop(accepted_tx);
         while let Ok(client) = accepted.try_recv() {
             self.start_connection(client, &mut running.connections);

@@ -6,4 +6,5 @@ mod ends;
 mod failing;
 mod methods;
 mod server;
+mod threads;
 mod tls_health;
