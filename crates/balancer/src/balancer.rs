@@ -116,7 +116,7 @@ impl Balancer {
 
     /// For when addresses are about to leave the host: serves nobody at them while what is given back lives. Their
     /// listeners close, so that a client that comes is refused, and the clients they have are reset. `gone` is called by
-    /// the balancer's thread when the last of these is closed, and dropped uncalled if the balancer ends before.
+    /// a thread of the balancer when the last of these is closed, and dropped uncalled if the balancer ends before.
     pub fn part(&self, addresses: Vec<IpAddr>, gone: impl FnOnce() + Send + 'static) -> Parting {
         Parting::begin(self.shared.clone(), addresses, Gone::new(gone))
     }

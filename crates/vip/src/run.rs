@@ -16,6 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::control::Control;
@@ -26,9 +27,13 @@ use crate::service::Service;
 /// has to let short requests finish.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Of the balancer's thread: it works for microseconds at a time, and a client waits for each of them, also while
-/// a control plane starts on the same cores. Its session has the same from khad, where the kernel shares by session.
+/// Of the balancer's threads: they work for microseconds at a time, and a client waits for each of them, also while
+/// a control plane starts on the same cores. Their session has the same from khad, where the kernel shares by session.
 const NICE: i32 = -10;
+
+/// One thread is the limit of all clients together while processors lie idle; more than two would take them from the
+/// control plane behind it.
+const WORKERS_MAX: usize = 2;
 
 /// A feed is a few KiB, most of it the authorities.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -65,7 +70,7 @@ pub fn run(options: &RunOptions) -> Result<(), VipError> {
     let ended = runtime.block_on(serve(options, control.clone()));
     balancer.drain(DRAIN);
     if balancing.join().is_err() {
-        tracing::error!("the balancer's thread panicked");
+        tracing::error!("the balancer panicked");
     }
     // Last: whatever reached the API by the balancer was guarded until it could not any more.
     runtime.block_on(control.stop());
@@ -170,25 +175,37 @@ fn listen(path: &Path) -> Result<UnixListener, VipError> {
     Ok(listener)
 }
 
-/// The balancer has a thread of its own, so that moving bytes never delays an answer to khad.
+/// The balancer has threads of its own, so that moving bytes never delays an answer to khad. What is given back ends with
+/// it.
 fn start_balancer(work: BalancerTask) -> Result<JoinHandle<()>, VipError> {
     let failed = |cause| VipError::Runtime {
         doing: "starting the balancer",
         cause,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(WORKERS_MAX))
+        .thread_name("balancer")
+        .on_thread_start(come_first)
         .enable_all()
         .build()
         .map_err(failed)?;
     std::thread::Builder::new()
-        .name("balancer".to_owned())
+        .name("balancing".to_owned())
         .spawn(move || {
-            if let Err(error) = nice(NICE) {
-                tracing::warn!(%error, "clients may wait while other programs are busy");
-            }
-            runtime.block_on(work.run());
+            // Among those who serve: from this thread every client would be handed over to them.
+            let mut balancing = JoinSet::new();
+            balancing.spawn_on(work.run(), runtime.handle());
+            runtime.block_on(balancing.join_all());
         })
         .map_err(failed)
+}
+
+/// Makes the calling thread one that others let go first.
+fn come_first() {
+    if let Err(error) = nice(NICE) {
+        tracing::warn!(%error, "clients may wait while other programs are busy");
+    }
 }
 
 /// As many connections as a spec can ask for take so many descriptors.
