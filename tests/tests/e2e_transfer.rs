@@ -14,6 +14,7 @@ fn the_vip_and_the_leadership_go_where_they_are_sent_and_a_killed_khavip_comes_b
     who_cannot_have_it_is_told_why(&cluster);
     the_leadership_goes_to_every_host(&cluster);
     the_spec_changes_while_the_cluster_runs(&cluster);
+    the_balancers_change_while_the_cluster_runs(&cluster);
     a_killed_khavip_is_released_and_started_again(&cluster);
     a_khavip_killed_while_khad_is_dead_is_released_by_the_next_khad(&cluster);
     a_khavip_that_is_asked_to_end_hands_over(&cluster);
@@ -160,6 +161,44 @@ fn has_vip(cluster: &Cluster, host: &str) {
     until(&format!("{host} holds the VIP"), LONG, || {
         (cluster.holders() == [host]).then_some(())
     });
+}
+
+fn the_balancers_change_while_the_cluster_runs(cluster: &Cluster) {
+    let holder = cluster.holder();
+    let present = printed(cluster, &holder, &["config", "show"]);
+    let text = present["spec"].as_str().unwrap_or_default().to_owned();
+    let apply = |weights: &str| {
+        let changed = text
+            .replace("method: round-robin", "method: least-connections")
+            .replace("weights: {}", weights);
+        assert!(changed.contains(weights), "{text}");
+        cluster.write(&holder, SPEC, &changed);
+        cluster.khactl(&holder, &["config", "apply", "-f", SPEC])
+    };
+    cluster.step(
+        "a weight for a host that there is none of is refused, one for a host is in force at once",
+    );
+    apply("weights: {cp9: 2}").refused_with("KHA2320");
+    apply("weights: {cp1: 5}").ok();
+    let everywhere = |weight: u32| {
+        until("every balancer works with the new weight", SOON, || {
+            let of_first = |host: &String| {
+                let status = cluster.vip_status(host)?;
+                let first = status.backends.into_iter().find(|b| b.host == "cp1")?;
+                Some(first.weight)
+            };
+            let hosts = cluster.names();
+            hosts
+                .iter()
+                .all(|host| of_first(host) == Some(weight))
+                .then_some(())
+        });
+    };
+    everywhere(5);
+    cluster.put("through-other-weights");
+    printed(cluster, &holder, &["config", "rollback", "1"]);
+    everywhere(1);
+    assert_eq!(cluster.holders(), [holder.as_str()], "the VIP moved");
 }
 
 /// The pid of a host's khavip; waits for one.
