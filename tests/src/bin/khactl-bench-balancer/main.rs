@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use khactl_tests::Machine;
+use khactl_tests::{Machine, put_into};
 
 use backend::Backends;
 use contender::{Contender, Proxy};
@@ -53,6 +53,9 @@ struct Arguments {
     /// Write all values to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the table into the balancer.md of this folder
+    #[arg(long, value_name = "FOLDER")]
+    into: Option<PathBuf>,
     /// The namespace is made already.
     #[arg(long, hide = true)]
     inside: bool,
@@ -86,6 +89,10 @@ fn main() -> anyhow::Result<()> {
     if let Some(file) = &arguments.json {
         fs::write(file, report.json()?)
             .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(folder) = &arguments.into {
+        let shown = format!("{}\n\n```\n{report}\n```\n", report.machine);
+        put_into(&folder.join("balancer.md"), "figures", &shown)?;
     }
     Ok(())
 }

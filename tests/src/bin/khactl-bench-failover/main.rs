@@ -5,7 +5,6 @@
 //! asserted by the tests.
 
 mod contender;
-mod document;
 mod fault;
 mod journal;
 mod keepalived;
@@ -33,7 +32,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
 use khactl_lab::measure::{micros, now_us};
-use khactl_tests::{Machine, Random};
+use khactl_tests::{Machine, Random, put_into};
 
 use contender::Contender;
 use fault::Fault;
@@ -44,6 +43,8 @@ use schedule::Wanted;
 
 /// Trials that may fail in one run. Each costs a new cluster.
 const FAILURES_MAX: usize = 5;
+
+const DOCUMENT: &str = "failover.md";
 
 /// Measures failovers on lab hosts of this machine; needs root, keepalived and haproxy. What was measured
 /// before is kept in the journal and not measured again.
@@ -149,7 +150,7 @@ fn load(minutes: u64, chosen: &[Contender], into: Option<&Path>) -> anyhow::Resu
     }
     match into {
         None => Ok(()),
-        Some(folder) => edit_document(folder, |text| document::put(text, "load", &lines)),
+        Some(folder) => put_into(&folder.join(DOCUMENT), "load", &lines),
     }
 }
 
@@ -210,17 +211,7 @@ fn publish(report: &Report, folder: &Path) -> anyhow::Result<()> {
         &picture::draw(&report.rows, &report.machine.to_string()),
     )?;
     let shown = format!("{}\n\n```\n{report}```\n", report.machine);
-    edit_document(folder, |text| document::put(text, "figures", &shown))
-}
-
-fn edit_document(
-    folder: &Path,
-    edit: impl FnOnce(&str) -> anyhow::Result<String>,
-) -> anyhow::Result<()> {
-    let path = folder.join("failover.md");
-    let shown = path.display();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
-    fs::write(&path, edit(&text)?).with_context(|| format!("cannot write {shown}"))
+    put_into(&folder.join(DOCUMENT), "figures", &shown)
 }
 
 fn default_journal() -> PathBuf {

@@ -1,9 +1,19 @@
-//! A document in which figures are put anew, between two lines that mark their place. Pure.
+//! A document in which figures are put anew, between two lines that mark their place.
+
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// The document with `text` between `<!-- NAME begin -->` and `<!-- NAME end -->`.
-pub(crate) fn put(document: &str, name: &str, text: &str) -> anyhow::Result<String> {
+/// Puts `text` into the document `file`, between `<!-- NAME begin -->` and `<!-- NAME end -->`.
+pub fn put_into(file: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    let shown = file.display();
+    let document = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+    let document = put(&document, name, text).with_context(|| format!("cannot edit {shown}"))?;
+    fs::write(file, document).with_context(|| format!("cannot write {shown}"))
+}
+
+fn put(document: &str, name: &str, text: &str) -> anyhow::Result<String> {
     let (begin, end) = (
         format!("<!-- {name} begin -->"),
         format!("<!-- {name} end -->"),
