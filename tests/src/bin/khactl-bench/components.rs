@@ -1,5 +1,5 @@
 //! How long nobody leads: a leading controller-manager or scheduler is killed, or its host loses power. Beside it the
-//! same programs by hand with the times of upstream.
+//! same programs by hand with the times of upstream. On the same clusters, API servers that fail.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -16,6 +16,7 @@ use crate::forming::Values;
 use crate::holders::Holders;
 use crate::milestone::seconds_between;
 use crate::recipe::Recipe;
+use crate::servers::Servers;
 
 const HOSTS: usize = 3;
 const LEADERS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
@@ -57,16 +58,21 @@ type Seconds = BTreeMap<(&'static str, End), Vec<f64>>;
 pub(crate) struct Takeovers {
     khactl: Seconds,
     by_hand: Seconds,
+    servers: Servers,
 }
 
 impl Takeovers {
-    /// So many ends of each kind for each component, by khactl and by hand.
+    /// So many ends of each kind for each component, and of API servers, by khactl and by hand.
     pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<()> {
         let mut random = Random::seeded();
         let mut recipes = Vec::new();
         let cluster = Cluster::up("bench", HOSTS);
         for name in cluster.names() {
             recipes.push(Recipe::of(&cluster, &name)?.with_upstream_election());
+        }
+        for round in 1..=rounds {
+            eprintln!("API servers, round {round} of {rounds}: khactl");
+            self.servers.by_khactl(&cluster, round, &mut random)?;
         }
         for (round, component, end) in every(rounds) {
             eprintln!("takeovers, round {round} of {rounds}: {component}, khactl");
@@ -84,6 +90,10 @@ impl Takeovers {
         hosts.init(&mut Values::default())?;
         for place in 1..HOSTS {
             hosts.join(place, &mut Values::default())?;
+        }
+        for round in 1..=rounds {
+            eprintln!("API servers, round {round} of {rounds}: by hand");
+            self.servers.by_hand(&mut hosts, round)?;
         }
         for (round, component, end) in every(rounds) {
             eprintln!("takeovers, round {round} of {rounds}: {component}, by hand");
@@ -113,6 +123,7 @@ impl Takeovers {
                 figures.push(figure);
             }
         }
+        figures.extend(self.servers.figures());
         figures
     }
 }
@@ -180,7 +191,7 @@ mod tests {
         takeovers.khactl.insert(key, vec![1.0]);
         takeovers.by_hand.insert(key, vec![16.0]);
         let figures = takeovers.figures();
-        assert_eq!(figures.len(), 4);
+        assert_eq!(figures.len(), 4 + 4);
         assert_eq!(
             figures[0].name,
             "controller-manager: another leads: process killed"

@@ -45,6 +45,8 @@ pub(crate) enum Target {
     RatioMax(f64),
     /// The worst value is at most this.
     ValueMax(f64),
+    /// The median is no more than the worst beside it: what there is more of cannot be told from chance.
+    WithinBeside,
 }
 
 /// A row of the report.
@@ -91,6 +93,10 @@ impl Figure {
         self.met = match target {
             Target::RatioMax(max) => self.ratio.map(|ratio| ratio <= max),
             Target::ValueMax(max) => self.khactl.as_ref().map(|series| series.worst <= max),
+            Target::WithinBeside => {
+                let both = self.khactl.as_ref().zip(self.by_hand.as_ref());
+                both.map(|(khactl, beside)| khactl.median <= beside.worst)
+            }
         };
         self
     }

@@ -1,37 +1,39 @@
-//! What khactl's own programs cost on every host of a cluster that nobody uses.
+//! What khactl's own programs cost on every host of a cluster that nobody uses. khad is judged; khavip, which moves the
+//! traffic, is shown beside it.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use khactl_lab::LabHost;
 use khactl_lab::measure::now_us;
-use khactl_sys::process_stat::ProcessStat;
 use khactl_tests::Cluster;
 
 use crate::figure::{Figure, Target, Unit};
 use crate::milestone::seconds_between;
+use crate::process::{resident_mib, spent};
 
 /// A cluster that has just formed still settles: controllers fill their caches, balancers see the last
 /// hosts. Not measured.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// At a hundredth of a second per tick, a tick in it is 0.03 % of a core.
+/// Processor time comes in hundredths of a second: one of them in it is 0.03 % of a core.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Linux counts processor time for programs in hundredths of a second, whatever its own tick.
-const TICKS_PER_S: f64 = 100.0;
+const KHAD_MIB_MAX: f64 = 50.0;
+const KHAD_CPU_PERCENT_MAX: f64 = 1.0;
 
-const KHAD_MIB_MAX: f64 = 60.0;
-const KHAVIP_MIB_MAX: f64 = 15.0;
-const CPU_PERCENT_MAX: f64 = 2.0;
+const PROGRAMS: [&str; 2] = ["khad", "khavip"];
 
-/// The processor time of one host's two programs at a moment.
+/// The processor time of one program of one host at a moment.
 struct Spent {
     at_us: u64,
-    ticks: u64,
+    time: Duration,
 }
+
+/// By host and program.
+type SpentByAll = BTreeMap<(String, &'static str), Spent>;
 
 /// One value for each host.
 pub(crate) fn measure(cluster: &Cluster) -> anyhow::Result<Vec<Figure>> {
@@ -40,58 +42,57 @@ pub(crate) fn measure(cluster: &Cluster) -> anyhow::Result<Vec<Figure>> {
     let before = spent_by_all(cluster)?;
     thread::sleep(WINDOW);
     let after = spent_by_all(cluster)?;
-    let percents = before
-        .iter()
-        .zip(&after)
-        .map(|(before, after)| {
-            // A window's fit: each core spends a hundred in a second.
-            let ticks = u32::try_from(after.ticks.saturating_sub(before.ticks)).unwrap_or(u32::MAX);
-            let cpu_s = f64::from(ticks) / TICKS_PER_S;
-            100.0 * cpu_s / seconds_between(before.at_us, after.at_us)
-        })
-        .collect();
-    let resident = |program: &str| -> anyhow::Result<Vec<f64>> {
-        cluster
+    let mut figures = Vec::new();
+    for program in PROGRAMS {
+        let resident: anyhow::Result<Vec<f64>> = cluster
             .lab()
             .hosts()
             .iter()
             .map(|host| resident_mib(the_one(host, program)?))
-            .collect()
-    };
-    Ok(vec![
-        Figure::new("idle: memory of khad", Unit::Mebibytes, resident("khad")?)
-            .target(Target::ValueMax(KHAD_MIB_MAX)),
-        Figure::new(
-            "idle: memory of khavip",
+            .collect();
+        let memory = Figure::new(
+            &format!("idle: memory of {program}"),
             Unit::Mebibytes,
-            resident("khavip")?,
-        )
-        .target(Target::ValueMax(KHAVIP_MIB_MAX)),
-        Figure::new(
-            "idle: processor time of both",
+            resident?,
+        );
+        let processor = Figure::new(
+            &format!("idle: processor time of {program}"),
             Unit::PercentOfCore,
-            percents,
-        )
-        .target(Target::ValueMax(CPU_PERCENT_MAX)),
-    ])
+            percents(program, &before, &after),
+        );
+        if program == "khad" {
+            figures.push(memory.target(Target::ValueMax(KHAD_MIB_MAX)));
+            figures.push(processor.target(Target::ValueMax(KHAD_CPU_PERCENT_MAX)));
+        } else {
+            figures.extend([memory, processor]);
+        }
+    }
+    Ok(figures)
 }
 
-fn spent_by_all(cluster: &Cluster) -> anyhow::Result<Vec<Spent>> {
-    cluster
-        .lab()
-        .hosts()
+/// Of one program, host by host.
+fn percents(program: &str, before: &SpentByAll, after: &SpentByAll) -> Vec<f64> {
+    before
         .iter()
-        .map(|host| {
-            let mut ticks = 0;
-            for program in ["khad", "khavip"] {
-                ticks += spent_ticks(the_one(host, program)?)?;
-            }
-            Ok(Spent {
-                at_us: now_us(),
-                ticks,
-            })
+        .filter(|((_, name), _)| *name == program)
+        .filter_map(|(key, before)| Some((before, after.get(key)?)))
+        .map(|(before, after)| {
+            let spent = after.time.saturating_sub(before.time);
+            100.0 * spent.as_secs_f64() / seconds_between(before.at_us, after.at_us)
         })
         .collect()
+}
+
+fn spent_by_all(cluster: &Cluster) -> anyhow::Result<SpentByAll> {
+    let mut by_all = SpentByAll::new();
+    for host in cluster.lab().hosts() {
+        for program in PROGRAMS {
+            let time = spent(the_one(host, program)?)?;
+            let at_us = now_us();
+            by_all.insert((host.name().to_owned(), program), Spent { at_us, time });
+        }
+    }
+    Ok(by_all)
 }
 
 /// The number of the only process of a program.
@@ -106,36 +107,33 @@ fn the_one(host: &LabHost, program: &str) -> anyhow::Result<u32> {
     Ok(found[0].pid)
 }
 
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let kib = resident_kib(&status).with_context(|| format!("{path} has no VmRSS"))?;
-    Ok(f64::from(kib) / 1024.0)
-}
-
-fn resident_kib(status: &str) -> Option<u32> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
-fn spent_ticks(pid: u32) -> anyhow::Result<u64> {
-    ProcessStat::of(pid)
-        .map(|stat| stat.spent_ticks)
-        .with_context(|| format!("/proc/{pid}/stat tells no times"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_read_from_a_status() {
-        assert_eq!(
-            resident_kib("VmHWM:\t  9 kB\nVmRSS:\t  62496 kB\n"),
-            Some(62496)
-        );
-        assert_eq!(resident_kib("Name:\tkhad\n"), None);
+    fn each_program_is_counted_by_itself_host_by_host() {
+        let of = |host: &str, program, at_us, ms| {
+            let time = Duration::from_millis(ms);
+            ((host.to_owned(), program), Spent { at_us, time })
+        };
+        let before = SpentByAll::from([
+            of("cp1", "khad", 0, 1000),
+            of("cp1", "khavip", 0, 7000),
+            of("cp2", "khad", 10, 0),
+        ]);
+        let after = SpentByAll::from([
+            of("cp1", "khad", 10_000_000, 1100),
+            of("cp1", "khavip", 10_000_000, 7500),
+            of("cp2", "khad", 10_000_010, 200),
+        ]);
+        let close = |found: Vec<f64>, expected: &[f64]| {
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-9, "{found}");
+            }
+        };
+        close(percents("khad", &before, &after), &[1.0, 2.0]);
+        close(percents("khavip", &before, &after), &[5.0]);
     }
 }

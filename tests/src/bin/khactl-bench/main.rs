@@ -13,9 +13,12 @@ mod https;
 mod idle;
 mod milestone;
 mod outage;
+mod process;
 mod recipe;
 mod report;
 mod rollout;
+mod servers;
+mod supervision;
 mod watching;
 
 use std::fs;
@@ -24,13 +27,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, ValueEnum};
-use khactl_tests::{Cluster, Machine};
+use khactl_tests::{Cluster, Machine, put_into};
 
 use components::Takeovers;
 use forming::Forming;
 use outage::Outages;
 use report::Report;
 use rollout::Rollouts;
+use supervision::Supervision;
 use watching::Silences;
 
 /// Measures khactl on lab hosts of this machine; needs root. KHACTL_BENCH_ROUNDS sets the number
@@ -43,6 +47,9 @@ struct Arguments {
     /// Measure these parts alone
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Write the table into the bootstrap.md of this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "only")]
+    into: Option<PathBuf>,
 }
 
 /// A part of the measurement that can run alone.
@@ -50,11 +57,11 @@ struct Arguments {
 enum Part {
     /// init and join, beside the same by hand
     Forming,
-    /// Memory and processor time of an idle cluster's own programs
+    /// Memory and processor time of an idle cluster's own programs, and what its components spend because of them
     Idle,
     /// The VIP while a host or an agent dies
     Outage,
-    /// Controller-manager and scheduler while their leaders die, beside the same by hand
+    /// Controller-manager and scheduler while their leaders die, API servers that die or hang, beside the same by hand
     Components,
     /// How long a watch through the VIP tells nothing while its holder meets faults
     Watch,
@@ -80,13 +87,16 @@ fn main() -> anyhow::Result<()> {
         report.figures.extend(forming.figures());
     }
     if arguments.wants(Part::Idle) || arguments.wants(Part::Outage) {
+        let stretches = rounds(5)?;
         let rounds = rounds(10)?;
         let mut outages = Outages::default();
         let mut idle = Vec::new();
+        let mut supervision = Supervision::default();
         whole = whole.and(caught(|| {
             let cluster = Cluster::up("bench", 3);
             if arguments.wants(Part::Idle) {
                 idle = idle::measure(&cluster)?;
+                supervision.measure(&cluster, stretches)?;
             }
             if arguments.wants(Part::Outage) {
                 outages.measure(&cluster, rounds)?;
@@ -94,6 +104,9 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }));
         report.figures.extend(idle);
+        if arguments.wants(Part::Idle) {
+            report.figures.extend(supervision.figures());
+        }
         if arguments.wants(Part::Outage) {
             report.figures.extend(outages.figures());
         }
@@ -123,6 +136,10 @@ fn main() -> anyhow::Result<()> {
     if let Some(file) = &arguments.json {
         fs::write(file, report.json()?)
             .with_context(|| format!("cannot write the figures to {}", file.display()))?;
+    }
+    if let Some(folder) = &arguments.into {
+        let shown = format!("{}\n\n```\n{report}\n```\n", report.machine);
+        put_into(&folder.join("bootstrap.md"), "figures", &shown)?;
     }
     whole.context("not everything was measured")
 }

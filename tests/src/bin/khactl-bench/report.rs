@@ -65,7 +65,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "medians over all rounds; by hand: the same programs with the same arguments and ready certificates; another \
-             leads: with upstream's own times of leader election"
+             leads: with upstream's own times of leader election; processor time of all components: while khad stands still"
         )
     }
 }
@@ -96,6 +96,7 @@ fn target(figure: &Figure) -> String {
         None => return String::new(),
         Some(Target::RatioMax(max)) => format!("ratio ≤ {max}"),
         Some(Target::ValueMax(max)) => format!("worst ≤ {}", figure.unit.show(max)),
+        Some(Target::WithinBeside) => "median ≤ worst beside it".to_owned(),
     };
     match figure.met {
         Some(true) => format!("{meant}: met"),
