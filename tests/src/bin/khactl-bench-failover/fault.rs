@@ -43,13 +43,15 @@ pub(crate) enum Fault {
     Transfer,
     /// The holder's own apiserver dies
     ApiserverKilled,
+    /// The same, seen by the programs of the holder, which ask at 127.0.0.1
+    ApiserverKilledLoopback,
     /// The holder's host loses power
     HostLost,
 }
 
 impl Fault {
     /// All, the one that takes longest to recover from at the end.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::CutOff,
         Self::HearsNothing,
         Self::SaysNothing,
@@ -60,6 +62,7 @@ impl Fault {
         Self::OrderlyStop,
         Self::Transfer,
         Self::ApiserverKilled,
+        Self::ApiserverKilledLoopback,
         Self::HostLost,
     ];
 
@@ -76,6 +79,7 @@ impl Fault {
             Self::OrderlyStop => "orderly stop",
             Self::Transfer => "transfer",
             Self::ApiserverKilled => "own apiserver killed",
+            Self::ApiserverKilledLoopback => "own apiserver killed, by 127.0.0.1",
             Self::HostLost => "host lost",
         }
     }
@@ -93,7 +97,18 @@ impl Fault {
     /// Whether it can be done to this contender.
     pub(crate) fn suits(self, contender: Contender) -> bool {
         contender.is_khactl()
-            || !matches!(self, Self::KhadKilled | Self::KhavipKilled | Self::Transfer)
+            || !matches!(
+                self,
+                Self::KhadKilled
+                    | Self::KhavipKilled
+                    | Self::Transfer
+                    | Self::ApiserverKilledLoopback
+            )
+    }
+
+    /// Whether the client stands on the holder and asks the balancer there, as its own programs do.
+    pub(crate) fn is_seen_by_loopback(self) -> bool {
+        self == Self::ApiserverKilledLoopback
     }
 
     /// Whether somebody may go on holding the address who should not. Such a fault lasts exactly as long for
@@ -110,7 +125,7 @@ impl Fault {
         match self {
             _ if !khactl => KEEPALIVED_LASTS,
             // Checks take a second to notice a dead apiserver.
-            Self::ApiserverKilled => KHACTL_LASTS,
+            Self::ApiserverKilled | Self::ApiserverKilledLoopback => KHACTL_LASTS,
             _ if self.leaves_a_holder() => KHACTL_LASTS,
             _ => KHACTL_INSTANT,
         }

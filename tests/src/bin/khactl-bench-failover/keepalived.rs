@@ -196,7 +196,10 @@ impl Side for Keepalived<'_> {
                 Ok(())
             }
             Fault::HostLost => Ok(self.cluster.lab().kill(holder)?),
-            Fault::KhadKilled | Fault::KhavipKilled | Fault::Transfer => {
+            Fault::KhadKilled
+            | Fault::KhavipKilled
+            | Fault::Transfer
+            | Fault::ApiserverKilledLoopback => {
                 bail!("{} is none of keepalived's faults", fault.name())
             }
         }
@@ -224,7 +227,10 @@ impl Side for Keepalived<'_> {
                 self.prepare(place)?;
                 self.start_daemons(place)
             }
-            Fault::KhadKilled | Fault::KhavipKilled | Fault::Transfer => Ok(()),
+            Fault::KhadKilled
+            | Fault::KhavipKilled
+            | Fault::Transfer
+            | Fault::ApiserverKilledLoopback => Ok(()),
         }
     }
 }

@@ -102,9 +102,14 @@ fn shown(series: &Series) -> String {
 fn target(row: &Row) -> String {
     match (row.target, row.is_met()) {
         (Some(target), Some(met)) => format!(
-            "{} ({}): {}",
+            "{} ({}){}: {}",
             target.median_ms_max,
             target.worst_ms_max,
+            if target.none_twice {
+                ", none twice"
+            } else {
+                ""
+            },
             if met { "met" } else { "missed" }
         ),
         _ => String::new(),

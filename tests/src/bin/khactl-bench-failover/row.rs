@@ -96,8 +96,10 @@ impl Row {
     /// Whether it reaches what it is meant to; none where nothing is meant.
     pub(crate) fn is_met(&self) -> Option<bool> {
         let target = self.target?;
+        let once = !target.none_twice || self.lost_twice.worst <= 0.0;
         Some(
             target.is_met(self.outage_ms.median, self.outage_ms.worst)
+                && once
                 && self.two_holders_ms.worst <= 0.0,
         )
     }
@@ -159,6 +161,18 @@ pub(crate) mod tests {
                 ("the host returns", "fast"),
             ]
         );
+    }
+
+    #[test]
+    fn whose_own_apiserver_is_killed_is_lost_once_at_the_most() {
+        let met = |lost_twice| {
+            let fault = Fault::ApiserverKilledLoopback;
+            let mut trial = trial(Contender::KhactlLan, fault, 9.0, 0.0);
+            trial.during.lost_twice = lost_twice;
+            Row::all(&[trial])[1].is_met()
+        };
+        assert_eq!(met(0), Some(true));
+        assert_eq!(met(1), Some(false));
     }
 
     #[test]

@@ -123,7 +123,7 @@ mod tests {
         let keys = keys(&blocks);
         let once: BTreeSet<_> = keys.iter().copied().collect();
         assert_eq!(once.len(), keys.len());
-        assert_eq!(keys.len(), 20 * (3 * 8 + 2 * 11));
+        assert_eq!(keys.len(), 20 * (3 * 8 + 2 * 12));
         let profiles: Vec<_> = blocks.iter().map(|block| block.profile.word()).collect();
         assert_eq!(profiles, ["lan", "fast"].repeat(4));
     }

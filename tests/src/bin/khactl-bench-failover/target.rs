@@ -1,4 +1,4 @@
-//! What khactl is meant to reach, as median and worst case. Pure.
+//! What khactl is meant to reach, as median and worst case, and where a second try must not be lost. Pure.
 
 use serde::Serialize;
 
@@ -6,11 +6,13 @@ use crate::contender::Contender;
 use crate::fault::Fault;
 use crate::row::Phase;
 
-/// Limits in milliseconds.
+/// Limits in milliseconds, and of tries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Target {
     pub(crate) median_ms_max: f64,
     pub(crate) worst_ms_max: f64,
+    /// Who is lost and tries again at once is answered.
+    pub(crate) none_twice: bool,
 }
 
 impl Target {
@@ -20,6 +22,7 @@ impl Target {
             Some(Self {
                 median_ms_max,
                 worst_ms_max,
+                none_twice: false,
             })
         };
         if !contender.is_khactl() {
@@ -30,9 +33,13 @@ impl Target {
             (Phase::Before | Phase::After, _) => None,
             (Phase::During, Fault::KhadKilled) => limits(5.0, 5.0),
             (Phase::During, Fault::KhavipKilled) => limits(30.0, 60.0),
-            (Phase::During, Fault::OrderlyStop | Fault::Transfer | Fault::ApiserverKilled) => {
-                limits(10.0, 20.0)
+            (Phase::During, Fault::ApiserverKilled | Fault::ApiserverKilledLoopback) => {
+                limits(10.0, 20.0).map(|target| Self {
+                    none_twice: true,
+                    ..target
+                })
             }
+            (Phase::During, Fault::OrderlyStop | Fault::Transfer) => limits(10.0, 20.0),
             (Phase::During, _) if contender == Contender::KhactlFast => limits(75.0, 120.0),
             (Phase::During, _) => limits(260.0, 320.0),
         }

@@ -52,7 +52,7 @@ impl fmt::Display for Trial {
         };
         write!(
             f,
-            "{:20} {:31} {}; after: {}  {}",
+            "{:20} {:34} {}; after: {}  {}",
             self.contender.name(),
             self.fault.name(),
             part(&self.during),
