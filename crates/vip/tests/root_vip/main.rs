@@ -11,3 +11,4 @@ mod links;
 mod load;
 mod neighbours;
 mod network;
+mod threads;
