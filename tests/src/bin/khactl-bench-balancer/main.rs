@@ -23,7 +23,7 @@ use khactl_tests::{Machine, put_into};
 use backend::Backends;
 use contender::{Contender, Proxy};
 use report::{Figure, Report};
-use wrk::Load;
+use wrk::{Load, Outcome};
 
 /// Makes a namespace fit for it: loopback up, ports for some hundred thousand connections, and no wait for them.
 const PREPARE: &str = "\
@@ -112,6 +112,13 @@ fn enter() -> anyhow::Error {
     anyhow::Error::new(error).context("cannot run unshare")
 }
 
+/// What came of a load, and what processor time the balancer took for it.
+fn costing(proxy: &Proxy, load: Load) -> anyhow::Result<(Outcome, Duration)> {
+    let before = proxy.spent()?;
+    let outcome = load.run()?;
+    Ok((outcome, proxy.spent()?.saturating_sub(before)))
+}
+
 /// All values so far.
 struct Measured {
     figures: Vec<Figure>,
@@ -135,20 +142,18 @@ impl Measured {
             path: "/",
             fresh: false,
         };
-        let kept = load.run()?;
-        let fresh = Load {
+        let (kept, for_kept) = costing(&proxy, load)?;
+        let each = Load {
             fresh: true,
             ..load
-        }
-        .run()?;
-        let before = proxy.spent()?;
-        let long = Load {
+        };
+        let (fresh, for_fresh) = costing(&proxy, each)?;
+        let of_long = Load {
             connections: CONNECTIONS_OF_LONG,
             path: backend::LONG_PATH,
             ..load
-        }
-        .run()?;
-        let spent = proxy.spent()?.saturating_sub(before);
+        };
+        let (long, for_long) = costing(&proxy, of_long)?;
         drop(proxy);
         // A process that has served nobody else: memory that came with load stays in most allocators.
         let proxy = Proxy::start(contender)?;
@@ -158,10 +163,12 @@ impl Measured {
         let values = [
             kept.per_second,
             kept.p99_ms,
+            for_kept.as_secs_f64() * 1e6 / kept.requests(),
             fresh.per_second,
             fresh.p99_ms,
+            for_fresh.as_secs_f64() * 1e6 / fresh.requests(),
             long.bytes_per_second() / 1024.0 / 1024.0,
-            spent.as_secs_f64() / gib,
+            for_long.as_secs_f64() / gib,
             idle,
         ];
         for (figure, value) in self.figures.iter_mut().zip(values) {

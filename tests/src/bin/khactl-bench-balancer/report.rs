@@ -35,8 +35,10 @@ impl Figure {
         [
             ("requests/s, connections kept", Some(Target::RatioMin(1.0))),
             ("  p99, ms", Some(Target::RatioMax(1.1))),
+            ("  processor microseconds of each", None),
             ("requests/s, a connection each", Some(Target::RatioMin(1.0))),
             ("  p99, ms", Some(Target::RatioMax(1.1))),
+            ("  processor microseconds of each", None),
             ("MiB/s, long answers", None),
             ("  processor seconds per GiB", Some(Target::RatioMax(1.2))),
             (

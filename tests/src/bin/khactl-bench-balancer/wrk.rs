@@ -27,6 +27,10 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    pub(crate) fn requests(&self) -> f64 {
+        self.per_second * self.seconds
+    }
+
     pub(crate) fn bytes_per_second(&self) -> f64 {
         self.bytes / self.seconds
     }

@@ -11,8 +11,9 @@ use crate::figure::{Figure, Unit};
 const HOSTS: usize = 3;
 /// Events that must follow a fault, before it is mended and after.
 const EVENTS: usize = 20;
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::KhavipKilled,
+    Fault::KhavipEnded,
     Fault::Transferred,
     Fault::CutOff,
     Fault::ApiserverHung,
