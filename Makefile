@@ -76,9 +76,9 @@ bench-failover: build kube ## twenty rounds of every fault beside keepalived and
 bench-load: build kube ## does the VIP stay where it is on a busy machine with stalling disks: ten minutes for each profile
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- load --into docs/benchmarks
 
-bench-balancer: build ## the balancer beside haproxy over the same backends, about five minutes; table into docs/benchmarks
+bench-balancer: build package ## the balancer, as it is released, beside haproxy over the same backends, about five minutes; table into docs/benchmarks
 	@scripts/setup balancer
-	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-balancer -- --into docs/benchmarks
+	@$(ENV); KHACTL_PROGRAMS="$$CARGO_TARGET_DIR/release" cargo run --locked --quiet -p khactl-tests --bin khactl-bench-balancer -- --into docs/benchmarks
 
 soak: build kube ## the long runs: a thousand crashes, every step killed, every fault of the VIP twenty times
 	@$(ENV); KHACTL_SOAK=1 KHACTL_CRASH_ROUNDS=1000 KHACTL_SIM_SEEDS=10000000 $(NEXTEST) --profile soak -E 'binary(/^(root|e2e)_/) or test(/^simulation::/)'

@@ -101,12 +101,19 @@ impl Drop for Proxy {
     }
 }
 
-/// It lies where cargo put this program.
+/// It lies in KHACTL_PROGRAMS, or where cargo put this program.
 fn khavip(folder: &Path) -> anyhow::Result<Command> {
-    let own = std::env::current_exe().context("cannot tell where this program lies")?;
-    let program = own.with_file_name("khavip");
+    let program = match std::env::var_os("KHACTL_PROGRAMS") {
+        Some(programs) => PathBuf::from(programs).join("khavip"),
+        None => std::env::current_exe()
+            .context("cannot tell where this program lies")?
+            .with_file_name("khavip"),
+    };
     if !program.is_file() {
-        bail!("there is no {}: run `make build` first", program.display());
+        bail!(
+            "there is no {}: run `make build`, or `make package` for the release build",
+            program.display()
+        );
     }
     let mut command = Command::new(program);
     command
