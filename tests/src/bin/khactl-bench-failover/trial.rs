@@ -46,8 +46,8 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |watched: &Watched| {
             format!(
-                "{:.0} ms, {} lost, two holders {:.1} ms",
-                watched.outage_ms, watched.lost, watched.two_holders_ms
+                "{:.0} ms, {} lost, {} twice, two holders {:.1} ms",
+                watched.outage_ms, watched.lost, watched.lost_twice, watched.two_holders_ms
             )
         };
         write!(
