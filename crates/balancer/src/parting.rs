@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -49,18 +49,23 @@ impl Partings {
         self.addresses.subscribe()
     }
 
-    /// Who is to be told once nobody is left at the addresses.
-    pub(crate) fn take_waiting(&self) -> Vec<Gone> {
-        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The addresses that nobody is to be served at now, and who is to be told once nobody is left at them.
+    pub(crate) fn take(&self) -> (Vec<IpAddr>, Vec<Gone>) {
+        // Both at one moment, as they were put there: nobody is told by addresses that his are not among.
+        let mut waiting = self.waiting();
+        let addresses = self.addresses.borrow().clone();
+        (addresses, std::mem::take(&mut *waiting))
     }
 
     fn begin(&self, addresses: &[IpAddr], gone: Gone) {
-        // First, so that it is there when the task learns of the addresses.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         waiting.push(gone);
-        drop(waiting);
         self.addresses
             .send_modify(|parted| parted.extend_from_slice(addresses));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Gone>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, addresses: &[IpAddr]) {
@@ -90,5 +95,35 @@ impl Gone {
 impl fmt::Debug for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gone").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_waits_is_taken_with_his_addresses_and_once() {
+        let partings = Partings::default();
+        let told = Arc::new(AtomicUsize::new(0));
+        let gone = || {
+            let told = told.clone();
+            Gone::new(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let [first, second] =
+            ["10.77.0.100", "fd77::100"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        partings.begin(&[first], gone());
+        partings.begin(&[second], gone());
+        let (addresses, waiting) = partings.take();
+        assert_eq!((addresses, waiting.len()), (vec![first, second], 2));
+        waiting.into_iter().for_each(Gone::tell);
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+        partings.end(&[first]);
+        let (addresses, waiting) = partings.take();
+        assert_eq!((addresses, waiting.len()), (vec![second], 0));
     }
 }

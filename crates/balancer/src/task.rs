@@ -73,7 +73,6 @@ impl BalancerTask {
             tokio::select! {
                 _ = stop.changed() => {}
                 _ = parted.changed() => {
-                    running.parted.clone_from(&parted.borrow_and_update());
                     self.part(&mut running).await;
                     let wanted = config.borrow().clone();
                     self.listen(&wanted, &mut running, &accepted_tx);
@@ -137,6 +136,8 @@ impl BalancerTask {
 
     /// Closes what leads to the parted addresses and everybody who came by it.
     async fn part(&self, running: &mut Running) {
+        let (addresses, waiting) = self.shared.partings.take();
+        running.parted = addresses;
         let Running {
             listeners,
             parted,
@@ -158,7 +159,6 @@ impl BalancerTask {
             .iter()
             .filter_map(|address| self.shared.cut_clients_of(*address))
             .collect();
-        let waiting = self.shared.partings.take_waiting();
         while farewells.try_join_next().is_some() {}
         farewells.spawn(async move {
             for cut in cuts {
