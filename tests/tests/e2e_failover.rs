@@ -22,7 +22,7 @@ fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
     let cluster = Cluster::up("e2efailover", HOSTS);
     let mut watched = Watched::new(&cluster);
     let mut trials: Vec<Trial> = Vec::new();
-    for fault in chosen() {
+    for fault in Fault::chosen(&Fault::ALL) {
         for _ in 0..rounds {
             trials.push(watched.trial(fault, &mut random));
         }
@@ -44,16 +44,4 @@ fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
     // The control of it all: without the gate the same oracle sees what the gate prevents.
     let seen = watched.stopped_without_gate();
     cluster.step(&format!("without the gate: {}", seen.join("; ")));
-}
-
-/// All faults, or those whose names KHACTL_FAULTS lists, separated by commas.
-fn chosen() -> Vec<Fault> {
-    let Ok(names) = std::env::var("KHACTL_FAULTS") else {
-        return Fault::ALL.to_vec();
-    };
-    let by_name = |name: &str| match Fault::ALL.iter().find(|fault| fault.name() == name) {
-        Some(fault) => *fault,
-        None => panic!("KHACTL_FAULTS: there is no fault named {name:?}"),
-    };
-    names.split(',').map(|name| by_name(name.trim())).collect()
 }

@@ -93,8 +93,27 @@ impl Fault {
             Self::KhavipEnded => "khavip told to end",
             Self::Transferred => "transfer under load",
             Self::HostShutDown => "host shut down",
-            Self::VoterRestarted => "cut off, a voter restarted",
+            Self::VoterRestarted => "cut off and a voter restarted",
         }
+    }
+
+    /// Those of several whose names KHACTL_FAULTS lists, separated by commas; all if it is not set. Panics at the name of
+    /// no fault.
+    #[track_caller]
+    pub fn chosen(among: &[Self]) -> Vec<Self> {
+        let Ok(text) = std::env::var("KHACTL_FAULTS") else {
+            return among.to_vec();
+        };
+        let names: Vec<_> = text.split(',').map(str::trim).collect();
+        for name in &names {
+            assert!(
+                Self::ALL.iter().any(|fault| fault.name() == *name),
+                "KHACTL_FAULTS: there is no fault named {name:?}"
+            );
+        }
+        let mut chosen = among.to_vec();
+        chosen.retain(|fault| names.contains(&fault.name()));
+        chosen
     }
 
     /// Where the VIP is to be found while the fault lasts.
@@ -122,5 +141,17 @@ impl Fault {
             | Self::VoterRestarted => SHORT,
             _ => Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_can_be_named_in_a_list() {
+        let names: std::collections::BTreeSet<_> = Fault::ALL.map(Fault::name).into();
+        assert_eq!(names.len(), Fault::ALL.len());
+        assert!(names.iter().all(|name| !name.contains(',')));
     }
 }
