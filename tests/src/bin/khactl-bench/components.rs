@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::servers::Servers;
 
 const HOSTS: usize = 3;
-const LEADERS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+pub(crate) const LEADERS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 /// The longest period between two renewals: no two leaders are met at the same point of it.
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -93,7 +93,7 @@ impl Takeovers {
         }
         for round in 1..=rounds {
             eprintln!("API servers, round {round} of {rounds}: by hand");
-            self.servers.by_hand(&mut hosts, round)?;
+            self.servers.by_hand(&mut hosts)?;
         }
         for (round, component, end) in every(rounds) {
             eprintln!("takeovers, round {round} of {rounds}: {component}, by hand");
@@ -170,7 +170,8 @@ fn ended(
     ))
 }
 
-fn host_of(identity: &str) -> &str {
+/// The host of who is named in a Lease.
+pub(crate) fn host_of(identity: &str) -> &str {
     identity.split('_').next().unwrap_or_default()
 }
 

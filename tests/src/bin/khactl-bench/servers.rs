@@ -11,7 +11,9 @@ use khactl_model::facts::STABLE_MS;
 use khactl_tests::{Cluster, LONG, Random, SOON, until};
 
 use crate::by_hand::ByHand;
+use crate::components::{LEADERS, host_of};
 use crate::figure::{Figure, Target, Unit};
+use crate::holders::Holders;
 use crate::milestone::{Milestone, authorities_of, seconds_between};
 use crate::process::age;
 
@@ -80,8 +82,8 @@ impl Servers {
     }
 
     /// One is killed and started again at once.
-    pub(crate) fn by_hand(&mut self, hosts: &mut ByHand<'_>, round: usize) -> anyhow::Result<()> {
-        let host = in_turn(hosts.cluster(), round)?.clone();
+    pub(crate) fn by_hand(&mut self, hosts: &mut ByHand<'_>) -> anyhow::Result<()> {
+        let host = leading_nothing(hosts.cluster())?.clone();
         kill(&host)?;
         let began_us = now_us();
         hosts.start_on(host.name(), SERVER)?;
@@ -111,6 +113,21 @@ fn in_turn(cluster: &Cluster, round: usize) -> anyhow::Result<&LabHost> {
     hosts
         .get(round % hosts.len().max(1))
         .context("there are no hosts")
+}
+
+/// A host none of whose components leads: one that leads ends when it misses its API server for too long, and by hand
+/// nobody starts it again.
+fn leading_nothing(cluster: &Cluster) -> anyhow::Result<&LabHost> {
+    let hosts = cluster.lab().hosts();
+    let first = hosts.first().context("there are no hosts")?;
+    let mut leaders = Vec::new();
+    for component in LEADERS {
+        leaders.push(Holders::watch(first, component)?.holder());
+    }
+    hosts
+        .iter()
+        .find(|host| leaders.iter().all(|leader| host_of(leader) != host.name()))
+        .context("every host leads")
 }
 
 /// The only API server of a host.
