@@ -47,7 +47,7 @@ struct Arguments {
     /// Measure these parts alone
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Write the table into the bootstrap.md of this folder
+    /// Write the table into the bootstrap.md of this folder, if it is whole
     #[arg(long, value_name = "FOLDER", conflicts_with = "only")]
     into: Option<PathBuf>,
 }
@@ -137,11 +137,12 @@ fn main() -> anyhow::Result<()> {
         fs::write(file, report.json()?)
             .with_context(|| format!("cannot write the figures to {}", file.display()))?;
     }
+    whole.context("not everything was measured")?;
     if let Some(folder) = &arguments.into {
         let shown = format!("{}\n\n```\n{report}\n```\n", report.machine);
         put_into(&folder.join("bootstrap.md"), "figures", &shown)?;
     }
-    whole.context("not everything was measured")
+    Ok(())
 }
 
 /// Runs a part. What it had measured when it failed is shown all the same.
