@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use serde::Serialize;
 use tar::{Archive, EntryType};
 
+use crate::access::Access;
 use crate::archive;
 use crate::digest;
 use crate::download::{Downloads, Patience, Progress};
@@ -29,6 +30,8 @@ pub struct Order {
     pub arch: String,
     /// Where the programs come from.
     pub source: Source,
+    /// How a site is reached.
+    pub access: Access,
     /// The file to make; into a folder it goes under a name with its digest.
     pub out: PathBuf,
     /// How long a site is borne with.
@@ -77,7 +80,8 @@ pub fn create(order: &Order, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Made,
         Source::Folder(folder) => folder.clone(),
         site => {
             make_folder(&parts)?;
-            fetch(site, &wanted, &parts, order.patience, tell)?;
+            let mut downloads = Downloads::new(&order.access, order.patience, tell);
+            fetch(site, &wanted, &parts, &mut downloads)?;
             parts.clone()
         }
     };
@@ -203,10 +207,8 @@ fn fetch(
     site: &Source,
     wanted: &Wanted<'_>,
     parts: &Path,
-    patience: Patience,
-    tell: &mut dyn FnMut(Progress<'_>),
+    downloads: &mut Downloads<'_>,
 ) -> Result<(), BundleError> {
-    let mut downloads = Downloads::new(patience, tell);
     for program in KUBERNETES {
         let url = site.kubernetes(wanted.kubernetes, wanted.arch, program);
         let list = format!("{url}.sha256");

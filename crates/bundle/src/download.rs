@@ -17,6 +17,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use crate::access::Access;
 use crate::digest;
 use crate::error::BundleError;
 use crate::manifest::PROGRAM_BYTES_MAX;
@@ -96,10 +97,13 @@ enum Turn {
 }
 
 impl<'a> Downloads<'a> {
-    pub(crate) fn new(patience: Patience, tell: &'a mut dyn FnMut(Progress<'_>)) -> Self {
-        let found = rustls_native_certs::load_native_certs();
-        let roots: Vec<_> = found
-            .certs
+    pub(crate) fn new(
+        access: &Access,
+        patience: Patience,
+        tell: &'a mut dyn FnMut(Progress<'_>),
+    ) -> Self {
+        let roots: Vec<_> = access
+            .authorities
             .iter()
             .map(|der| Certificate::from_der(der.as_ref()).to_owned())
             .collect();
@@ -112,6 +116,7 @@ impl<'a> Downloads<'a> {
             .build();
         let agent = Agent::config_builder()
             .tls_config(tls)
+            .proxy(access.proxy.clone())
             .http_status_as_error(false)
             .timeout_connect(Some(ANSWER_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
@@ -130,12 +135,7 @@ impl<'a> Downloads<'a> {
     pub(crate) fn text(&mut self, url: &str) -> Result<String, BundleError> {
         let mut idle = 0;
         loop {
-            let tried = self
-                .agent
-                .get(url)
-                .call()
-                .map_err(|error| error.to_string());
-            let reason = match tried {
+            let reason = match self.agent.get(url).call() {
                 Ok(mut answer) => {
                     let status = answer.status();
                     refuse_status(url, status)?;
@@ -146,7 +146,10 @@ impl<'a> Downloads<'a> {
                         Err(error) => error.to_string(),
                     }
                 }
-                Err(reason) => reason,
+                Err(error) => {
+                    refuse_distrust(url, &error)?;
+                    error.to_string()
+                }
             };
             self.wait(url, &mut idle, reason)?;
         }
@@ -245,7 +248,10 @@ impl<'a> Downloads<'a> {
         }
         let answer = match request.call() {
             Ok(answer) => answer,
-            Err(error) => return Ok(Turn::Broken(error.to_string())),
+            Err(error) => {
+                refuse_distrust(url, &error)?;
+                return Ok(Turn::Broken(error.to_string()));
+            }
         };
         let status = answer.status();
         let goes_on =
@@ -328,6 +334,23 @@ fn refuse_status(url: &str, status: StatusCode) -> Result<(), BundleError> {
         });
     }
     Ok(())
+}
+
+/// A certificate that is not believed will not be the next time either.
+fn refuse_distrust(url: &str, error: &ureq::Error) -> Result<(), BundleError> {
+    let tls = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        // A handshake's comes as the connection's.
+        ureq::Error::Io(error) => error.get_ref().and_then(|cause| cause.downcast_ref()),
+        _ => None,
+    };
+    match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => Err(BundleError::Untrusted {
+            url: url.to_owned(),
+            reason: why.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// N of `Content-Range: bytes N-M/TOTAL`.

@@ -37,6 +37,17 @@ pub enum BundleError {
         /// What happened last.
         reason: String,
     },
+    /// The site's certificate is not believed: nothing was asked of it.
+    #[error(
+        "{url}: the site's certificate is refused: {reason}; if it is a mirror with an authority of its own, add that to \
+         the system's or name its file in SSL_CERT_FILE; if the certificate has ended, compare the clocks"
+    )]
+    Untrusted {
+        /// The address that was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no such file there.
     #[error(
         "{url} is not there ({status}); check the versions, the processor and the mirror's layout"
@@ -158,6 +169,7 @@ impl BundleError {
             Self::WrongArchitecture { .. } => "KHA1211",
             Self::WrongDigest { .. } => "KHA1212",
             Self::NameTaken { .. } => "KHA1213",
+            Self::Untrusted { .. } => "KHA1214",
         }
     }
 

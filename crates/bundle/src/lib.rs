@@ -8,6 +8,7 @@
 //! Nothing becomes visible under its name before all of it was verified. It never runs a program, and it knows
 //! nothing of clusters.
 
+mod access;
 mod archive;
 mod create;
 pub mod digest;
@@ -19,6 +20,7 @@ mod source;
 mod staging;
 mod store;
 
+pub use access::Access;
 pub use create::{Made, Order, create};
 pub use download::{Patience, Progress};
 pub use error::BundleError;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use khactl_bundle::{Made, Order, Patience, Source, create, digest, host_arch};
+use khactl_bundle::{Access, Made, Order, Patience, Source, create, digest, host_arch};
 
 use crate::upstream::Upstream;
 
@@ -91,6 +91,7 @@ pub(crate) fn order(source: Source, out: PathBuf) -> Order {
         etcd: "v3.5.16".to_owned(),
         arch: host_arch().to_owned(),
         source,
+        access: Access::default(),
         out,
         patience: Patience {
             tries: 3,

@@ -30,6 +30,7 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
+    moved: BTreeMap<String, String>,
     faults: BTreeMap<String, Vec<Fault>>,
     asked: Vec<Asked>,
 }
@@ -62,12 +63,21 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         self.with(|shared| shared.files.insert(path.to_owned(), bytes.to_vec()));
     }
 
     pub(crate) fn remove(&self, path: &str) {
         self.with(|shared| shared.files.remove(path));
+    }
+
+    /// Whoever asks for `path` is sent to that address.
+    pub(crate) fn send_on(&self, path: &str, to: &str) {
+        self.with(|shared| shared.moved.insert(path.to_owned(), to.to_owned()));
     }
 
     /// The next requests for `path` go wrong like this, one after the other.
@@ -106,16 +116,24 @@ impl Upstream {
                 _ => {}
             }
         }
-        let (file, fault) = self.with(|shared| {
+        let (file, moved, fault) = self.with(|shared| {
             shared.asked.push(asked.clone());
             let faults = shared.faults.entry(asked.path.clone()).or_default();
             let fault = match faults.last() {
                 Some(Fault::AlwaysBreakOff(_)) => faults.last().copied(),
                 _ => faults.pop(),
             };
-            (shared.files.get(&asked.path).cloned(), fault)
+            let moved = shared.moved.get(&asked.path).cloned();
+            (shared.files.get(&asked.path).cloned(), moved, fault)
         });
         let close = "connection: close\r\n\r\n";
+        if let Some(to) = moved {
+            return write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n{close}"
+            )
+            .ok();
+        }
         if fault == Some(Fault::Unavailable) {
             return write!(stream, "HTTP/1.1 503 Wait\r\ncontent-length: 0\r\n{close}").ok();
         }

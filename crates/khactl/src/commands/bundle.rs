@@ -2,7 +2,7 @@
 
 mod bar;
 
-use khactl_bundle::{BundleError, Imported, Order, Patience, Source, Store, create};
+use khactl_bundle::{Access, BundleError, Imported, Order, Patience, Source, Store, create};
 
 use crate::cli::{BundleCommand, BundleCreateArgs, BundleImportArgs};
 use crate::failure::{Failure, chain};
@@ -23,11 +23,13 @@ pub(super) fn run(command: &BundleCommand, output: Output) -> Result<(), Failure
 }
 
 fn make(args: &BundleCreateArgs, output: Output) -> Result<(), Failure> {
+    let source = Source::of(args.from.as_deref());
     let order = Order {
         kubernetes: args.kubernetes.clone(),
         etcd: args.etcd.clone(),
         arch: args.arch.clone(),
-        source: Source::of(args.from.as_deref()),
+        access: Access::to(&source).map_err(failed("make a bundle"))?,
+        source,
         out: args.out.clone(),
         patience: Patience::default(),
     };
