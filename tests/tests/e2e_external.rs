@@ -1,5 +1,7 @@
 //! A control plane that something else runs: khactl brings it the VIP and the balancer, and nothing more. Real etcd
 //! and kube-apiserver on three hosts, as kubeadm leaves them; one `init` and one `join` per host.
+//!
+//! Since no certificate of Kubernetes is khactl's here, years can pass for the agents alone.
 
 use std::fs;
 
@@ -11,6 +13,10 @@ const HOSTS: usize = 3;
 const PORT: u16 = 8443;
 /// After each fault so many writes must go through.
 const WRITES: usize = 20;
+/// Past two thirds of a year, and before its end.
+const RENEWAL_DAYS: u64 = 300;
+/// Every certificate has ended by then.
+const LONG_OFF_DAYS: u64 = 4 * 366;
 
 #[test]
 fn a_control_plane_of_somebody_else_gets_a_vip_that_survives_the_loss_of_an_api_server_and_of_a_host()
@@ -81,6 +87,37 @@ fn a_control_plane_of_somebody_else_gets_a_vip_that_survives_the_loss_of_an_api_
     cluster.step(&format!("{acknowledged} writes were acknowledged"));
     assert_eq!(lost, [""; 0]);
     cluster.assert_there(&["by-one-host"]);
+
+    for days in [RENEWAL_DAYS, LONG_OFF_DAYS] {
+        agents_have_other_certificates_after(&cluster, days);
+        cluster.await_ready(HOSTS);
+    }
+}
+
+/// First the leader signs, once its clock is there too; then nobody is believed, and each signs for itself.
+fn agents_have_other_certificates_after(cluster: &Cluster, days: u64) {
+    cluster.step(&format!("{days} days pass for every agent"));
+    let leaf = |host: &str| {
+        let file = cluster.host(host).data_dir().join("pki/khad/tls.crt");
+        fs::read_to_string(file).unwrap_or_default()
+    };
+    let before: Vec<_> = cluster.names().iter().map(|host| leaf(host)).collect();
+    let offset_ms = (days * 24 * 3600 * 1000).to_string();
+    for host in cluster.names() {
+        let address = cluster.host(&host).address().to_string();
+        let env = [("KHACTL_CLOCK_OFFSET_MS", offset_ms.as_str())];
+        cluster.restart_agent_as(&host, &host, &address, &env);
+    }
+    for (host, before) in cluster.names().iter().zip(before) {
+        until(&format!("{host} has another certificate"), SOON, || {
+            (leaf(host) != before).then_some(())
+        });
+    }
+    until("no agent is without a good certificate", SOON, || {
+        let problems = cluster.leaders_status()?.problems;
+        let told = problems.iter().any(|problem| problem.code == "KHA3063");
+        (!told).then_some(())
+    });
 }
 
 fn spec(cluster: &Cluster, port: u16, ca: &str, control_plane: &str) -> String {

@@ -35,7 +35,7 @@ use crate::standing::{self, require_standing};
 use crate::takeover;
 use crate::tasks::Tasks;
 use crate::time::{boot_ms, pause};
-use crate::{cluster_loop, host_loop, placement_loop};
+use crate::{cluster_loop, host_loop, placement_loop, renewal};
 
 /// How long an orderly end may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -182,7 +182,7 @@ impl Agent {
         )
         .await
         .map_err(net)?;
-        let peers = Peers::new(live);
+        let peers = Peers::new(Arc::clone(&live));
         peers.set_members(
             member
                 .contacts
@@ -222,6 +222,7 @@ impl Agent {
         placement_loop::spawn(self, &node);
         standing::spawn(self, &node);
         bundle::spawn(self, &node);
+        renewal::spawn(self, &node, live);
         self.watch_consensus(&node);
         self.confirm(&node);
         self.node.send_replace(Some(Arc::clone(&node)));

@@ -7,7 +7,6 @@ use khactl_host::users;
 use khactl_model::status::Problem;
 use khactl_pki::LeafKey;
 use khactl_plan::effect::{Content, Effect, ProcessSpec};
-use khactl_proto::v1;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,6 @@ use crate::agent::Agent;
 use crate::issue;
 use crate::node::Node;
 use crate::refused::{Refused, chain};
-use crate::time;
 
 /// Carries effects out for one host.
 #[derive(Debug)]
@@ -148,30 +146,7 @@ impl Carrier {
         let csr_pem = key
             .request(&self.node.member.host_name)
             .map_err(|e| issue::pki_refused(&doing, &e))?;
-        let certificate = match self.node.leader_address() {
-            Some(leader) => {
-                self.node
-                    .peer(leader)
-                    .sign(time::within(
-                        Duration::from_secs(5),
-                        v1::SignRequest {
-                            leaf: leaf.to_owned(),
-                            csr_pem,
-                        },
-                    ))
-                    .await
-                    .map_err(|status| Refused::of_call(&doing, &status))?
-                    .into_inner()
-                    .certificate_pem
-            }
-            None => issue::sign(
-                &self.node.state(),
-                &self.node.sealing,
-                &self.node.member.host_name,
-                leaf,
-                &csr_pem,
-            )?,
-        };
+        let certificate = issue::signed(&self.node, leaf, csr_pem).await?;
         // The old certificate goes first: one that stands beside a key that is not its own
         // would be taken for whole after a crash.
         files::remove(&cert)

@@ -4,7 +4,7 @@
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{ComponentReport, ComponentState, Facts, HostReport};
 use khactl_model::status::Problem;
-use khactl_pki::{LeafFacts, LeafKind};
+use khactl_pki::LeafKind;
 use khactl_plan::effect::Effect;
 use khactl_plan::{Cx, HostPlan, Paths, crash_of, plan_host};
 use khactl_proto::v1;
@@ -32,9 +32,6 @@ const SETTLED: Duration = Duration::from_secs(1);
 const AFTER_EFFECTS: Duration = Duration::from_millis(20);
 /// A failed effect is tried again after so long.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// The end of the agent's own leaf is a problem for so long before: a third of its year, as
-/// long as the others' renewal would have.
-const AGENT_LEAF_WARNING_S: i64 = 120 * 24 * 3600;
 /// Logs are looked at for rotation so often.
 const ROTATE_EVERY_MS: u64 = 10_000;
 
@@ -57,7 +54,6 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>) {
         spec: CurrentSpec::default(),
         jitter,
         rotated_ms: 0,
-        agent_leaf_s: None,
     };
     let stopping = agent.tasks.stopping();
     agent.tasks.spawn("host loop", async move {
@@ -89,20 +85,10 @@ struct HostLoop {
     spec: CurrentSpec,
     jitter: u64,
     rotated_ms: u64,
-    /// When the agent's own leaf ends, in seconds since the Unix epoch; read once, as it is used.
-    agent_leaf_s: Option<i64>,
 }
 
 impl HostLoop {
     async fn run(mut self) {
-        self.agent_leaf_s = self
-            .agent
-            .keeping
-            .tls()
-            .await
-            .ok()
-            .and_then(|tls| LeafFacts::from_pem(&tls.cert_pem).ok())
-            .map(|leaf| leaf.not_after_s);
         let mut processes = self.agent.processes.changes();
         loop {
             processes.borrow_and_update();
@@ -180,7 +166,7 @@ impl HostLoop {
         let arguments = state.arguments_of(host.id).unwrap_or(0);
         let mut report = report(host.id, arguments, &facts, &plan, &failures);
         report.unready |= self.agent.going_down.load(Ordering::Relaxed);
-        self.tell_of_agent_leaf(&host.name, &mut report);
+        self.tell_of_agent_leaf(&mut report);
         if let Some(vip) = &mut report.vip {
             self.node.identities.complete(&mut vip.fenced_components);
         }
@@ -234,23 +220,15 @@ impl HostLoop {
         self.node.host_view.send_replace(view);
     }
 
-    /// The agent's own leaf is no component's: nothing plans it, so that its end is told early.
-    fn tell_of_agent_leaf(&self, host: &str, report: &mut HostReport) {
-        let Some(not_after_s) = self.agent_leaf_s else {
-            return;
-        };
-        report
-            .certificates
-            .insert(LeafKind::Agent.name().to_owned(), not_after_s);
-        if time::wall_ms() / 1000 > not_after_s - AGENT_LEAF_WARNING_S {
-            report.problems.push(Problem {
-                code: "KHA3063".into(),
-                host: host.to_owned(),
-                text: "the agent's own certificate ends soon, and the agents will refuse it then"
-                    .into(),
-                advice: "this version does not renew it: upgrade khad".into(),
-            });
+    /// The agent's own leaf is no component's: it is looked after beside the plan.
+    fn tell_of_agent_leaf(&self, report: &mut HostReport) {
+        let leaf = self.node.leaf.borrow();
+        if let Some(not_after_s) = leaf.not_after_s {
+            report
+                .certificates
+                .insert(LeafKind::Agent.name().to_owned(), not_after_s);
         }
+        report.problems.extend(leaf.problem.clone());
     }
 
     async fn tell_leader(&self, report: HostReport) {

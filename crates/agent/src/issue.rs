@@ -7,13 +7,18 @@ use khactl_pki::{
     Authority, AuthorityName, CheckedRequest, Kubeconfig, LeafFacts, LeafKind, Pin, PkiError,
     SealingKey, Serial, Subject, profile,
 };
+use khactl_proto::v1;
 use std::net::IpAddr;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::node::Node;
 use crate::operation::now_s;
 use crate::refused::{Refused, chain};
+use crate::time;
 
+/// A leader signs at once.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The authority of the agents.
 pub const AGENT_AUTHORITY: &str = "khactl-ca";
 
@@ -151,8 +156,39 @@ pub fn sign(
         .spec_yaml()
         .and_then(|yaml| ClusterSpec::parse(yaml).ok())
         .ok_or_else(|| no_authority("spec"))?;
+    // The others know a host by its agent's key.
+    if kind == LeafKind::Agent && key_pin(csr_pem)? != host.key_pin {
+        return Err(Refused::new(
+            "KHA3049",
+            &doing,
+            "the request is by another key than the one that the host was admitted with",
+            "nothing to do: no khad asks for it",
+        ));
+    }
     let authority = authority(state, sealing, kind.issuer())?;
     sign_with(&authority, kind, &spec, (host_name, host.address), csr_pem)
+}
+
+/// Has a request for a leaf of this host signed: by the leader, or here if no other host leads.
+///
+/// # Errors
+/// The leader's refusal, or that it does not answer.
+pub async fn signed(node: &Node, leaf: &str, csr_pem: String) -> Result<String, Refused> {
+    let Some(leader) = node.leader_address() else {
+        let host_name = &node.member.host_name;
+        return sign(&node.state(), &node.sealing, host_name, leaf, &csr_pem);
+    };
+    let request = v1::SignRequest {
+        leaf: leaf.to_owned(),
+        csr_pem,
+    };
+    node.peer(leader)
+        .sign(time::within(SIGN_TIMEOUT, request))
+        .await
+        .map(|answer| answer.into_inner().certificate_pem)
+        .map_err(|status| {
+            Refused::of_call(&format!("have the certificate `{leaf}` issued"), &status)
+        })
 }
 
 fn authority(

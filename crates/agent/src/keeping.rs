@@ -140,7 +140,15 @@ impl Keeping {
         self.write("pki/khad/ca.crt", tls.ca_pem.clone().into_bytes(), 0o644)
             .await?;
         self.keep_key(&tls.key_pem).await?;
-        self.write("pki/khad/tls.crt", tls.cert_pem.clone().into_bytes(), 0o644)
+        self.keep_certificate(&tls.cert_pem).await
+    }
+
+    /// Writes the agent's leaf alone, with its chain: a renewed one belongs to the same key.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn keep_certificate(&self, cert_pem: &str) -> Result<(), Refused> {
+        self.write("pki/khad/tls.crt", cert_pem.as_bytes().to_vec(), 0o644)
             .await
     }
 

@@ -30,6 +30,7 @@ pub mod placement_loop;
 pub mod preflight;
 pub mod prober;
 pub mod refused;
+pub mod renewal;
 pub mod reports;
 pub mod reset;
 pub mod service;

@@ -24,6 +24,7 @@ use crate::member::Member;
 use crate::net::Peers;
 use crate::overview::RaftView;
 use crate::refused::{Refused, chain};
+use crate::renewal::OwnLeaf;
 use crate::reports::Reports;
 use crate::standing::Standing;
 use crate::takeover::{Fences, Identities};
@@ -86,6 +87,8 @@ pub struct Node {
     pub vip_view: watch::Sender<VipView>,
     /// Why the bundle that the spec names is not on this host yet; none while it is there.
     pub bundle_problem: watch::Sender<Option<Problem>>,
+    /// The agent's own certificate.
+    pub leaf: watch::Sender<OwnLeaf>,
     /// Something happened: plan again.
     pub changed: Notify,
     /// Something happened that concerns khavip's loop.
@@ -121,6 +124,7 @@ impl Node {
             leader_view: watch::channel(LeaderView::default()).0,
             vip_view: watch::channel(VipView::default()).0,
             bundle_problem: watch::channel(None).0,
+            leaf: watch::channel(OwnLeaf::default()).0,
             changed: Notify::new(),
             vip_changed: Notify::new(),
             cluster_changed: Notify::new(),

@@ -42,7 +42,7 @@ pub use membership::{
     ClusterCx, LEASE_S_MS, REPORT_FRESH_MS, RaftFacts, Verdict, fence_majority, judge_removal,
     plan_cluster,
 };
-pub use pki::{LeafPlace, Watched, watched};
+pub use pki::{LeafPlace, Watched, renewal_s, watched};
 pub use placement::{Move, PlacementCx, Steadiness, place};
 pub use probing::{ProbeKind, Probing};
 pub use process::crash_of;

@@ -15,7 +15,7 @@ use crate::digest::sha256_hex;
 use crate::effect::{Content, Effect};
 use wanted::{File, Wanted};
 
-pub use leaf::LeafPlace;
+pub use leaf::{LeafPlace, renewal_s};
 pub use wanted::{Watched, watched};
 
 /// What the other components read.

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::error::NetError;
-use super::tls::{ALPN, provider};
+use super::tls::{ALPN, clock, provider};
 
 /// PEM texts of a TLS identity.
 pub struct TlsFiles {
@@ -100,7 +100,7 @@ impl LiveCertificate {
             .allow_unauthenticated()
             .build()
             .map_err(|e| NetError::identity("authority")(e.into()))?;
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_details(provider(), clock())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|e| NetError::identity("protocol version")(e.into()))?
             .with_client_cert_verifier(verifier)

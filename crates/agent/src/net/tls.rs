@@ -1,15 +1,17 @@
 //! What every TLS end here has in common: one provider, TLS 1.3 alone, HTTP/2, no resumption.
 //!
 //! Without resumption every connection shows and judges certificates anew, so that a replaced
-//! or expired one counts at once.
+//! or expired one counts at once. They are judged by the clock that everything else reads.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -18,6 +20,21 @@ pub(super) const ALPN: &[u8] = b"h2";
 
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[derive(Debug)]
+struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = khactl_sys::clock::wall().duration_since(UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
+
+/// What the time is for whoever judges a certificate.
+pub(super) fn clock() -> Arc<dyn TimeProvider> {
+    Arc::new(WallClock)
 }
 
 /// SHA-256 of a certificate's public key (SubjectPublicKeyInfo); `None` if it is no certificate.
@@ -107,7 +124,7 @@ pub(super) fn client(
     own: Option<Arc<dyn ResolvesClientCert>>,
 ) -> Result<Arc<ClientConfig>, Error> {
     let provider = provider();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier { judge, provider }));

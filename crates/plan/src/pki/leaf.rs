@@ -97,7 +97,7 @@ pub(super) fn plan(cx: &Cx<'_>, places: &[LeafPlace]) -> Leaves {
             leaves.problems.push(ended(cx, place));
             continue;
         }
-        let due_s = renewal_s(fact, cx.host.id);
+        let due_s = renewal_s(fact.not_before_s, fact.not_after_s, cx.host.id);
         if cx.wall_s >= due_s || (place.leaf == "apiserver" && lacks_a_name(cx, fact)) {
             leaves.renewals.push(issue);
         } else {
@@ -116,11 +116,12 @@ fn present<'a>(cx: &Cx<'a>, place: &LeafPlace) -> Option<&'a LeafFact> {
     cx.facts.leaves.get(place.leaf).filter(|_| sound)
 }
 
-/// Two thirds of its life, and later from host to host.
-fn renewal_s(fact: &LeafFact, host_id: u64) -> i64 {
-    let life_s = fact.not_after_s.saturating_sub(fact.not_before_s).max(0);
+/// When a leaf of that host is to be renewed, as its ends in seconds since the Unix epoch: at two thirds of its life, and later
+/// from host to host.
+pub fn renewal_s(not_before_s: i64, not_after_s: i64, host_id: u64) -> i64 {
+    let life_s = not_after_s.saturating_sub(not_before_s).max(0);
     let place = i64::try_from(host_id % STAGGER_HOSTS.unsigned_abs()).unwrap_or(0);
-    fact.not_before_s + life_s / 3 * 2 + life_s / STAGGER_PARTS * place
+    not_before_s + life_s / 3 * 2 + life_s / STAGGER_PARTS * place
 }
 
 /// Whether the apiserver's leaf lacks something that clients may call it by. What never changes
