@@ -39,7 +39,7 @@ test: build kube ## every test, on the real programs (as root)
 	@echo "test: everything"
 	@$(ENV); $(NEXTEST) --profile ci
 
-verify: rocksdb ## read-only checks: format, lints, dependencies, docs, tests that need no root
+verify: rocksdb ## read-only checks: format, lints, dependencies, docs and their book, tests that need no root
 	@scripts/setup verify
 	@echo "verify: format"
 	@$(ENV); cargo fmt --all --check
@@ -50,6 +50,7 @@ verify: rocksdb ## read-only checks: format, lints, dependencies, docs, tests th
 	@$(ENV); scripts/layers
 	@echo "verify: docs"
 	@$(ENV); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	@scripts/book
 	@echo "verify: roll-out"
 	@scripts/ansible lint
 	@scripts/vagrant check
