@@ -8,6 +8,7 @@ mod tarball;
 mod traces;
 mod writer;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use khactl_tests::{Hosts, LONG, Packages, SOON, repository, soak, until};
@@ -52,6 +53,8 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
     );
     every_host_has_the_bundle(&hosts, &digest);
     no_host_wrote_a_token_down(&hosts);
+    the_unit_is_as_closed_as_its_page_says(&hosts);
+    the_package_is_removed_and_installed_again(&hosts, &first);
 
     let inventory = agents_are_upgraded_under_load(&hosts, &vars);
     a_host_is_rebooted(&hosts);
@@ -175,6 +178,43 @@ fn no_host_wrote_a_token_down(hosts: &Hosts) {
             .ok();
         assert_eq!(found, "", "a token is in the journal of {host}");
     }
+}
+
+/// systemd's own judgement, from 0 for closed to 10 for open.
+fn the_unit_is_as_closed_as_its_page_says(hosts: &Hosts) {
+    let page = fs::read_to_string(repository().join("docs/install.md")).expect("the page");
+    let (_, rest) = page
+        .split_once("`systemd-analyze security khad.service` gives it ")
+        .expect("the page names it");
+    let named = rest.split(' ').next().unwrap_or_default();
+    let judged = "systemd-analyze security --no-pager khad.service | tail -n 1";
+    let judged = hosts.sh("cp1", judged).ok();
+    assert!(judged.contains(&format!(": {named} ")), "{named}: {judged}");
+}
+
+/// What runs goes on without it; the agent that comes again finds all of that. Only khavip is replaced, since its program is.
+fn the_package_is_removed_and_installed_again(hosts: &Hosts, package: &Path) {
+    const HOST: &str = "cp3";
+    let pid = |program: &str| hosts.pid(HOST, program);
+    let components = ["etcd", "kube-apiserver", "kube-scheduler"];
+    let (before, khavip) = (components.map(pid), pid("khavip"));
+    let said = hosts.sh(HOST, "dpkg --remove khactl 2>&1").ok();
+    assert!(said.contains("stays a member of its cluster"), "{said}");
+    assert!(!hosts.sh(HOST, "pgrep -x khad").is_ok(), "khad runs on");
+    assert_eq!(components.map(pid), before, "a component ended");
+    assert_eq!(pid("khavip"), khavip, "khavip ended");
+    api_answers_at_the_vip(hosts, "cp1");
+    hosts.step("the package is removed from a member");
+
+    hosts.bring(HOST, package, "khactl.deb");
+    hosts.sh(HOST, "dpkg --install khactl.deb").ok();
+    assert!(!pid("khad").is_empty());
+    until("khavip is the new one", SOON, || {
+        let now = hosts.sh(HOST, "pgrep -x khavip").stdout;
+        (!now.trim().is_empty() && now.trim() != khavip).then_some(())
+    });
+    hosts.await_ready("cp1", HOSTS.len());
+    assert_eq!(components.map(pid), before, "a component ended");
 }
 
 /// No component but khavip is another one afterwards, and every acknowledged write is there. Gives the inventory with the
