@@ -11,7 +11,8 @@ mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use khactl_tests::{Hosts, LONG, Packages, SOON, repository, soak, until};
+use khactl_lab::measure::Measurement;
+use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, repository, soak, until};
 use serde_json::{Value, json};
 
 use inventories::but;
@@ -22,6 +23,8 @@ use writer::Writer;
 const HOSTS: [&str; 3] = ["cp1", "cp2", "cp3"];
 /// Where the roll-out's bundle comes to lie.
 const BUNDLE: &str = "/var/lib/khactl/bundles/v1.20.2";
+/// Where clients find the API.
+const VIP: &str = "10.77.0.100:6443";
 /// The first task that changes a host: the run has the turn.
 const INSTALLING: &str = "Tell the agent who it is";
 /// A task during which a run is killed: the first host is made a cluster.
@@ -56,6 +59,7 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
     the_unit_is_as_closed_as_its_page_says(&hosts);
     the_package_is_removed_and_installed_again(&hosts, &first);
 
+    agents_are_restarted_and_no_client_notices(&hosts);
     let inventory = agents_are_upgraded_under_load(&hosts, &vars);
     a_host_is_rebooted(&hosts);
     a_host_loses_its_power(&hosts, "cp1");
@@ -215,6 +219,29 @@ fn the_package_is_removed_and_installed_again(hosts: &Hosts, package: &Path) {
     });
     hosts.await_ready("cp1", HOSTS.len());
     assert_eq!(components.map(pid), before, "a component ended");
+}
+
+/// What an upgrade is for khad: the VIP stays where it is, and takes every connection.
+fn agents_are_restarted_and_no_client_notices(hosts: &Hosts) {
+    let mut probe = hosts.beside(programs_dir().join("khactl"));
+    probe.args(["lab", "probe", "--every-ms", "5", "--target", VIP]);
+    let probe = Measurement::start(probe).expect("a probe of the VIP");
+    for host in HOSTS {
+        let before = hosts.pid(host, "khad");
+        hosts.sh(host, "systemctl restart khad").ok();
+        assert_ne!(hosts.pid(host, "khad"), before, "khad of {host}");
+        hosts.await_ready(host, HOSTS.len());
+    }
+    let samples = probe.stop().expect("the probe's samples");
+    let failed: Vec<_> = samples.iter().filter(|sample| !sample.ok).collect();
+    hosts.step(&format!("{} connections to the VIP", samples.len()));
+    assert!(
+        samples.len() > HOSTS.len() && failed.is_empty(),
+        "{} of {} failed: {:?}",
+        failed.len(),
+        samples.len(),
+        failed.first()
+    );
 }
 
 /// No component but khavip is another one afterwards, and every acknowledged write is there. Gives the inventory with the
