@@ -16,7 +16,7 @@ use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, repository, soak, 
 use serde_json::{Value, json};
 
 use inventories::but;
-use recap::changes;
+use recap::{changes, shows_a_token};
 use traces::Traces;
 use writer::Writer;
 
@@ -53,6 +53,11 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
     assert!(
         changes(&again).values().all(|changed| *changed == 0),
         "the second run changed something: {again}"
+    );
+    let looked = hosts.playbook("site", &inventory, &["--check"]).ok();
+    assert!(
+        changes(&looked).values().all(|changed| *changed == 0),
+        "a check of what is there would change it: {looked}"
     );
     every_host_has_the_bundle(&hosts, &digest);
     no_host_wrote_a_token_down(&hosts);
@@ -134,7 +139,8 @@ fn a_run_is_killed_when_the_first_host_is_founded(hosts: &Hosts, inventory: &Pat
 
 /// The same person takes the killed run up. Another one, and that person in a second terminal, are told who is at work.
 fn other_runs_are_refused_while_it_is_repeated(hosts: &Hosts, inventory: &Path) {
-    let run = hosts.start_playbook("admin", "site", inventory, &[]);
+    // As talkative as somebody makes it who looks for a fault.
+    let run = hosts.start_playbook("admin", "site", inventory, &["-vvv"]);
     assert!(run.shows(LONG, |line| line.contains(INSTALLING)));
     let others =
         ["mallory", "admin"].map(|user| hosts.start_playbook(user, "site", inventory, &[]));
@@ -154,6 +160,7 @@ fn other_runs_are_refused_while_it_is_repeated(hosts: &Hosts, inventory: &Path) 
 
     let repeated = run.wait(LONG * 2).ok();
     hosts.step("the repeated run has ended");
+    assert!(!shows_a_token(&repeated), "Ansible shows a token");
     assert!(
         changes(&repeated).values().any(|changed| *changed > 0),
         "{repeated}"
