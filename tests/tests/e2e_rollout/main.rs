@@ -29,6 +29,11 @@ const VIP: &str = "10.77.0.100:6443";
 const INSTALLING: &str = "Tell the agent who it is";
 /// A task during which a run is killed: the first host is made a cluster.
 const FOUNDING: &str = "Found the cluster, or go on with it";
+/// What the package has for people; fails where something is missing or cannot be read.
+const PAGES_AND_COMPLETIONS: &str = "set -e; cd /usr/share; \
+    for page in man1/khactl.1 man1/khactl-init.1 man8/khad.8 man8/khavip.8; do zcat man/$page.gz | grep -q '^.TH'; done; \
+    bash -n bash-completion/completions/khactl; \
+    test -s zsh/vendor-completions/_khactl; test -s fish/vendor_completions.d/khactl.fish";
 /// What a token looks like, to `grep -E`.
 const TOKEN: &str = "[0-9a-f]{32}[.][0-9a-f]{64}";
 
@@ -62,6 +67,7 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
     every_host_has_the_bundle(&hosts, &digest);
     no_host_wrote_a_token_down(&hosts);
     the_unit_is_as_closed_as_its_page_says(&hosts);
+    hosts.sh("cp1", PAGES_AND_COMPLETIONS).ok();
     the_package_is_removed_and_installed_again(&hosts, &first);
 
     agents_are_restarted_and_no_client_notices(&hosts);
