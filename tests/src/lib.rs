@@ -47,7 +47,7 @@ pub use network::HostNetwork;
 pub use outcome::{Outcome, Refusal};
 pub use packages::Packages;
 pub use probe::Probe;
-pub use programs::programs_dir;
+pub use programs::{bundle as built_bundle, programs_dir};
 pub use random::Random;
 pub use running::Running;
 pub use series::Series;

@@ -33,7 +33,7 @@ pub fn programs_dir() -> PathBuf {
 
 /// The bundle: KHACTL_BUNDLE, or what `make kube` built.
 #[track_caller]
-pub(crate) fn bundle() -> PathBuf {
+pub fn bundle() -> PathBuf {
     let bundle = match std::env::var_os("KHACTL_BUNDLE") {
         Some(bundle) => PathBuf::from(bundle),
         None => cache().join(BUNDLE),

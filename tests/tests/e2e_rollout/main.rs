@@ -2,6 +2,7 @@
 //! and sshd, from nothing.
 
 mod inventories;
+mod mirror;
 mod quick_start;
 mod recap;
 mod tarball;

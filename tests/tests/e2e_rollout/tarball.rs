@@ -1,5 +1,5 @@
 //! The tarball, for systems without dpkg: a playbook installs it, its script upgrades and removes it. The bundle is made on
-//! the host.
+//! the host, of what a mirror publishes.
 
 use std::path::Path;
 
@@ -7,11 +7,10 @@ use khactl_tests::{Hosts, Packages, SOON, bundle_versions, until};
 use serde_json::json;
 
 use crate::BUNDLE;
+use crate::mirror::Mirror;
 use crate::traces::Traces;
 
 const HOST: &str = "cp1";
-/// What stands for a mirror: a folder on the host with the programs.
-const MIRROR: &str = "/opt/khactl/bundles/v1.20.2";
 /// An upgrade leaves them alone.
 const STAY: [&str; 3] = ["etcd", "kube-apiserver", "kube-scheduler"];
 /// It replaces these.
@@ -36,17 +35,20 @@ fn the_tarball_is_installed_upgraded_and_removed() {
     let next = Packages::build(hosts.scratch(), "0.2.0", true).tarball;
     let bare = Traces::of(&hosts, HOST);
 
+    let mirror = Mirror::serve(&hosts);
     let (_, etcd) = bundle_versions();
     let vars = json!({
         "khactl_package": first,
         "khactl_bundle": BUNDLE,
         "khactl_etcd_version": etcd,
-        "khactl_bundle_mirror": MIRROR,
+        "khactl_bundle_mirror": Mirror::url(),
     });
     let inventory = hosts.inventory(&[HOST], &vars);
     let told = hosts.playbook("site", &inventory, &[]).ok();
     assert!(told.contains("WARNING: ONE HOST"), "{told}");
     hosts.await_ready(HOST, 1);
+    assert!(mirror.served("/kube-apiserver") && mirror.served("/SHA256SUMS"));
+    drop(mirror);
 
     let pid = |program: &str| hosts.pid(HOST, program);
     let stayed = STAY.map(pid);
