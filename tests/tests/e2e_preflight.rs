@@ -1,5 +1,6 @@
 //! What `khactl preflight` finds between hosts: before they are a cluster, and in one.
 
+use khactl_lab::VIP;
 use khactl_tests::{Cluster, SPEC};
 use serde_json::Value;
 
@@ -34,9 +35,21 @@ fn what_stands_between_hosts_is_found_before_they_are_a_cluster_and_in_one() {
     );
     let answers = |found: &Found| found.text("delay").contains("a majority answers within");
     assert!(answers(&found), "{found:?}");
+    assert_eq!(found.codes("vip"), [""], "{found:?}");
     for check in ["kernel", "cgroups", "clock", "fsync", "names", "leftovers"] {
         assert!(!found.codes(check).is_empty(), "{check}: {found:?}");
     }
+
+    cluster.step("somebody who has the VIP already");
+    let vip = format!("{VIP}/24");
+    let taken = |verb: &str| cluster.run("cp2", "ip", &["addr", verb, &vip, "dev", "eth0"]);
+    taken("add").ok();
+    let found = Found::by(&cluster, &ask);
+    assert_eq!(found.codes("vip"), ["KHA1136"], "{found:?}");
+    assert_eq!(found.blocking, 0, "{found:?}");
+    let joins = Found::by(&cluster, &["preflight", "-f", SPEC, "--join"]);
+    assert_eq!(joins.codes("vip"), [""; 0], "{joins:?}");
+    taken("del").ok();
 
     cluster.step("a host that is not there");
     let nobody = format!("--peer={NOBODY}");

@@ -7,6 +7,7 @@ mod bundle;
 mod host;
 mod paths;
 mod question;
+mod vip;
 
 use khactl_host::bundle::host_arch;
 use khactl_host::network;
@@ -86,12 +87,14 @@ pub async fn findings(agent: &Agent, question: &Question) -> Vec<Finding> {
         bundle::excuse(&mut all, folder.unwrap_or_default());
     }
     // Apart from the measurement of delays, which the disk would be in the way of.
-    let (measured, paths) = tokio::join!(
+    let (measured, paths, vip) = tokio::join!(
         host::measured(agent, spec),
         paths::tried(agent, spec, &question.peers),
+        vip::findings(agent, spec, question.joins),
     );
     all.extend(measured);
     all.extend(paths.findings);
+    all.extend(vip);
     let lease_ms = spec.map(|spec| spec.vip.lease_ms());
     all.extend(
         delays(agent, paths.round_trip_us)

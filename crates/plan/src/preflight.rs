@@ -10,6 +10,7 @@ pub mod leftovers;
 pub mod names;
 pub mod paths;
 pub mod swap;
+pub mod vip;
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
