@@ -325,3 +325,73 @@ fn no_authority(name: &str) -> Refused {
         "wait until this host has caught up with the others, then try again",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use khactl_model::command::{Command, CreateCluster, Entry, SealedAuthority};
+    use khactl_pki::{LeafKey, NONCE_BYTES};
+
+    use super::*;
+
+    const SPEC: &str = "apiVersion: khactl.io/v1alpha1\n\
+                        kind: Cluster\n\
+                        metadata: {name: prod}\n\
+                        spec:\n\
+                        \x20 vip: {addresses: [10.77.0.100/24]}\n\
+                        \x20 balancer: {port: 8443}\n\
+                        \x20 controlPlane: {mode: external}\n";
+    const CLUSTER: &str = "00112233445566778899aabbccddeeff";
+
+    /// A cluster of cp1, whose agent has that key.
+    fn cluster(key: &LeafKey, sealing: &SealingKey) -> ClusterState {
+        let authority =
+            Authority::generate(AuthorityName::Agents, "prod", now_s(), serial().unwrap()).unwrap();
+        let sealed_key = authority.seal(sealing, CLUSTER, [5; NONCE_BYTES]);
+        let mut state = ClusterState::default();
+        let create = CreateCluster {
+            id: CLUSTER.to_owned(),
+            name: "prod".to_owned(),
+            spec_yaml: SPEC.to_owned(),
+            host_name: "cp1".to_owned(),
+            address: [10, 77, 0, 11].into(),
+            key_pin: key.pin().to_hex(),
+            authorities: vec![SealedAuthority {
+                name: AGENT_AUTHORITY.to_owned(),
+                certificate_pem: authority.certificate_pem().to_owned(),
+                sealed_key: sealed_key.unwrap(),
+            }],
+            secrets: Vec::new(),
+        };
+        state
+            .apply(&Entry {
+                actor: "test".to_owned(),
+                at_ms: 0,
+                command: Command::CreateCluster(create),
+            })
+            .unwrap();
+        state
+    }
+
+    #[test]
+    fn an_agents_certificate_is_signed_for_the_key_that_its_host_was_admitted_with_alone() {
+        let sealing = SealingKey::new([3; 32]);
+        let [own, other] = [(); 2].map(|()| LeafKey::generate("agent").unwrap());
+        let state = cluster(&own, &sealing);
+        let sign = |leaf: LeafKind, key: &LeafKey| {
+            let request = key.request("cp1").unwrap();
+            sign(&state, &sealing, "cp1", leaf.name(), &request)
+        };
+        let signed = sign(LeafKind::Agent, &own).unwrap();
+        let facts = LeafFacts::from_pem(&signed).unwrap();
+        assert_eq!(facts.common_name, "khactl:host:cp1");
+        assert_eq!(facts.pin, own.pin());
+        for (leaf, key) in [
+            (LeafKind::Agent, &other),
+            // Nor what no host of this cluster has.
+            (LeafKind::AdminIdentity, &own),
+            (LeafKind::EtcdServer, &own),
+        ] {
+            assert_eq!(sign(leaf, key).unwrap_err().code, "KHA3049", "{leaf}");
+        }
+    }
+}
