@@ -62,6 +62,7 @@ mod tests {
             address: [10, 77, 0, 100].into(),
             ports: [(6443, answer)].into(),
             full_size,
+            round_trip_us: None,
             lease_silent_ms: None,
         }
     }
