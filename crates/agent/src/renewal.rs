@@ -8,7 +8,8 @@
 //!       signs for itself what its record entitles it to
 //! ```
 //!
-//! So a cluster whose hosts were all switched off until their certificates had ended finds itself again.
+//! So a cluster whose hosts were all switched off until their certificates had ended finds itself again. A host whose clock is
+//! wrong until the network sets it, as where the board keeps no time, goes on with what it has.
 
 use khactl_model::status::Problem;
 use khactl_pki::{LeafFacts, LeafKey, LeafKind, Pin};
@@ -26,8 +27,12 @@ use crate::refused::{Refused, chain};
 use crate::time;
 
 const DOING: &str = "renew the agent's own certificate";
-/// A good one is looked at so often: the wall clock may step.
+/// A good one is looked at so often, and once more when the wall clock has stepped.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The wall clock is compared with the boot clock so often.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// What they part by in a minute where nobody sets the wall clock is far less. In milliseconds.
+const STEP_MS: u64 = 2_000;
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -78,14 +83,24 @@ async fn keep(keeping: &Keeping, node: &Node, live: &LiveCertificate) {
         let outcome = look(keeping, node, live).await;
         let pause = if outcome.is_ok() { LOOK_EVERY } else { AGAIN };
         tell(node, outcome);
-        time::pause(pause).await;
+        rest(pause).await;
+    }
+}
+
+/// Lets time pass, or less of it if the wall clock steps: a certificate that was good may be none by another clock.
+async fn rest(pause: Duration) {
+    let ahead_ms = || time::wall_ms().saturating_sub_unsigned(time::boot_ms());
+    let began_ms = ahead_ms();
+    let ends = khactl_sys::clock::boottime() + pause;
+    while khactl_sys::clock::boottime() < ends && ahead_ms().abs_diff(began_ms) < STEP_MS {
+        time::pause(COMPARE_EVERY).await;
     }
 }
 
 /// Looks once, and renews what needs it. Gives when the one ends that is shown then.
 async fn look(keeping: &Keeping, node: &Node, live: &LiveCertificate) -> Result<i64, Refused> {
     let files = keeping.tls().await?;
-    let facts = facts(&files.cert_pem)?;
+    let facts = facts_of(&files.cert_pem)?;
     let host_id = node.member.host_id;
     let need = Need::of(&facts, host_id, now_s());
     if need == Need::Nothing {
@@ -102,6 +117,7 @@ async fn look(keeping: &Keeping, node: &Node, live: &LiveCertificate) -> Result<
     let leaf = LeafKind::Agent.name();
     let certificate_pem = match need {
         Need::AnotherAtOnce => {
+            require_a_time_of_the_cluster(&facts_of(&files.ca_pem)?, now_s())?;
             issue::sign(&node.state(), &node.sealing, host_name, leaf, &csr_pem)?
         }
         _ if node.raft.leader().is_none() => {
@@ -140,7 +156,7 @@ async fn take(
     key: Pin,
     (host_id, now_s): (u64, i64),
 ) -> Result<i64, Refused> {
-    let new = facts(certificate_pem)?;
+    let new = facts_of(certificate_pem)?;
     if new.pin != key || Need::of(&new, host_id, now_s) != Need::Nothing {
         return Err(Refused::new(
             "KHA3064",
@@ -171,8 +187,26 @@ async fn take(
     Ok(new.not_after_s)
 }
 
-fn facts(pem: &str) -> Result<LeafFacts, Refused> {
+fn facts_of(pem: &str) -> Result<LeafFacts, Refused> {
     LeafFacts::from_pem(pem).map_err(|error| issue::pki_refused(DOING, &error))
+}
+
+/// By a clock that stands before the cluster's own beginning a good certificate would give way to one that nobody believes, this
+/// host neither, as soon as the clock is right.
+fn require_a_time_of_the_cluster(authority: &LeafFacts, now_s: i64) -> Result<(), Refused> {
+    if now_s >= authority.not_before_s {
+        return Ok(());
+    }
+    Err(Refused::new(
+        "KHA3064",
+        DOING,
+        format!(
+            "it is {} here, and the cluster has been there since {}",
+            issue::wall_text(now_s * 1000),
+            issue::wall_text(authority.not_before_s * 1000)
+        ),
+        "set this host's clock, by NTP; the agent goes on with the certificate that it has",
+    ))
 }
 
 /// Logs a problem once, and lets whoever reports see it.
@@ -306,7 +340,7 @@ mod tests {
         let serial = Serial::new([1; 16]);
         let authority = Authority::generate(AuthorityName::Agents, "prod", NOW_S, serial).unwrap();
         let key = LeafKey::generate("agent").unwrap();
-        let facts = facts(&leaf(&authority, &key, NOW_S)).unwrap();
+        let facts = facts_of(&leaf(&authority, &key, NOW_S)).unwrap();
         let need = |host_id, day: i64| Need::of(&facts, host_id, NOW_S + day * DAY_S);
         assert_eq!(need(ID, -1), Need::AnotherAtOnce);
         assert_eq!(need(ID, 0), Need::Nothing);
@@ -358,6 +392,20 @@ mod tests {
                 "{what}"
             );
             assert_eq!(bench.on_disk().await, before, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_the_clusters_beginning_has_nothing_signed() {
+        let serial = Serial::new([1; 16]);
+        let authority = Authority::generate(AuthorityName::Agents, "prod", NOW_S, serial).unwrap();
+        let authority = facts_of(authority.certificate_pem()).unwrap();
+        for unset_s in [0, NOW_S - DAY_S] {
+            let refused = require_a_time_of_the_cluster(&authority, unset_s).unwrap_err();
+            assert_eq!(refused.code, "KHA3064");
+        }
+        for now_s in [NOW_S, NOW_S + 4 * 366 * DAY_S] {
+            assert_eq!(require_a_time_of_the_cluster(&authority, now_s), Ok(()));
         }
     }
 
