@@ -59,6 +59,7 @@ done
 if $systemd; then
   systemctl daemon-reload
   systemctl try-restart khad.service
+  systemctl enable --now khactl-shutdown.service khad.service
   # A khavip of the program that was replaced: SIGTERM hands the VIP over, and the agent starts the new one.
   if systemctl --quiet is-active khad.service; then
     for exe in /proc/[0-9]*/exe; do
@@ -68,7 +69,6 @@ if $systemd; then
       fi
     done
   fi
-  systemctl enable --now khactl-shutdown.service khad.service
   echo "install: khad runs; next: khactl preflight"
 else
   echo "install: there is no systemd: start $PREFIX/bin/khad by what there is, so that its children outlive it"

@@ -55,11 +55,8 @@ fn the_tarball_is_installed_upgraded_and_removed() {
     let replaced = REPLACED.map(pid);
     run(&hosts, &next, "0.2.0", "");
     hosts.step("the second version is installed");
-    for (program, before) in REPLACED.iter().zip(replaced) {
-        until(&format!("{program} is the new one"), SOON, || {
-            let now = hosts.sh(HOST, &format!("pgrep -x {program}")).stdout;
-            (!now.trim().is_empty() && now.trim() != before).then_some(())
-        });
+    for (program, before) in REPLACED.iter().zip(&replaced) {
+        await_another(&hosts, program, before);
     }
     hosts.await_ready(HOST, 1);
 
@@ -68,8 +65,10 @@ fn the_tarball_is_installed_upgraded_and_removed() {
     assert!(!hosts.sh(HOST, "pgrep -x khad").is_ok(), "khad runs on");
     assert_eq!(STAY.map(pid), stayed, "a component ended");
 
-    // Installed again it finds its host as it was, and cleans it.
+    // Installed again it finds its host as it was but for khavip, whose program is another file, and cleans it.
+    let khavip = pid("khavip");
     run(&hosts, &next, "0.2.0", "");
+    await_another(&hosts, "khavip", &khavip);
     hosts.await_ready(HOST, 1);
     assert_eq!(STAY.map(pid), stayed, "a component ended");
     hosts.sh(HOST, "khactl reset --yes").ok();
@@ -78,6 +77,15 @@ fn the_tarball_is_installed_upgraded_and_removed() {
     // Folders are shared with others, or hold what stays.
     left.retain(|line| !line.starts_with("+ d ") && !STAYS.iter().any(|path| line.contains(path)));
     assert!(left.is_empty(), "left, or gone: {left:#?}");
+}
+
+/// Waits until a program runs that has not that number.
+#[track_caller]
+fn await_another(hosts: &Hosts, program: &str, before: &str) {
+    until(&format!("{program} is the new one"), SOON, || {
+        let now = hosts.sh(HOST, &format!("pgrep -x {program}")).stdout;
+        (!now.trim().is_empty() && now.trim() != before).then_some(())
+    });
 }
 
 /// Unpacks a tarball and runs its script.
