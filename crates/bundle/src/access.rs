@@ -3,6 +3,7 @@
 //! The environment is read here and nowhere below, once for an order.
 
 use rustls::pki_types::CertificateDer;
+use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
 use crate::error::BundleError;
@@ -30,7 +31,8 @@ impl Access {
     /// the system's own, the proxy of `HTTPS_PROXY` and its like, and what `NO_PROXY` excepts. A folder needs none of it.
     ///
     /// # Errors
-    /// [`BundleError::Argument`] if there is a proxy that cannot be used: without it a site would only be waited for.
+    /// [`BundleError::Argument`] if there is a proxy that cannot be used: without it a site would only be waited for. One
+    /// that is not for that site is none of its concern.
     pub fn to(source: &Source) -> Result<Self, BundleError> {
         if matches!(source, Source::Folder(_)) {
             return Ok(Self::default());
@@ -38,10 +40,16 @@ impl Access {
         let asked = PROXY_VARIABLES
             .into_iter()
             .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let found = Proxy::try_from_env();
+        let proxy = if found.as_ref().is_some_and(|proxy| excepts(proxy, source)) {
+            found
+        } else {
+            usable(found, asked)?
+        };
         Ok(Self {
             // A system without any has its say at the handshake.
             authorities: rustls_native_certs::load_native_certs().certs,
-            proxy: usable(Proxy::try_from_env(), asked)?,
+            proxy,
         })
     }
 
@@ -61,6 +69,15 @@ impl Access {
         self.proxy = usable(Proxy::new(proxy).ok(), Some("the proxy"))?;
         Ok(self)
     }
+}
+
+/// Whether `NO_PROXY` has that mirror asked directly.
+fn excepts(proxy: &Proxy, source: &Source) -> bool {
+    let Source::Mirror(site) = source else {
+        return false;
+    };
+    let site = site.parse::<Uri>();
+    site.is_ok_and(|site| proxy.is_no_proxy(&site))
 }
 
 /// What was asked for may hold a password, and is not repeated.

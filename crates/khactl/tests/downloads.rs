@@ -161,6 +161,13 @@ fn proxy_and_authorities_are_those_of_the_environment() {
     ];
     assert_eq!(ended(&direct, &past), "KHA1203");
     assert!(site.take_connects().is_empty(), "no proxy was asked");
+    // Nor does it matter that it could not be asked.
+    let past_socks = [
+        ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+        ("NO_PROXY", "127.0.0.1"),
+        ("SSL_CERT_FILE", believed.as_str()),
+    ];
+    assert_eq!(ended(&direct, &past_socks), "KHA1203");
 
     let direct = format!("https://{}", stranger.address);
     let unknown = [("SSL_CERT_FILE", believed.as_str())];
