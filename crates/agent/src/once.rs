@@ -23,6 +23,10 @@ use tonic::transport::{Endpoint, Uri};
 
 /// Longer than the graces of all of them.
 const END_DEADLINE: Duration = Duration::from_secs(55);
+/// A khad that has just ended has its socket for some milliseconds more: the kernel closes what it had one by one.
+const GONE_MS: u64 = 2_000;
+/// Between two looks whether it is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// `khad reset`: one line of JSON, either `{"kept": […]}` or `{"refused": {…}}`.
 pub(crate) async fn reset(config: Config, force: bool) -> anyhow::Result<()> {
@@ -72,9 +76,22 @@ pub(crate) async fn end_components(config: Config) -> anyhow::Result<()> {
     let Err(failure) = asked else {
         return Ok(());
     };
-    match UnixSocket::bind(&config.socket()) {
+    match socket_left(&config).await {
         Ok(socket) => end_here(&config, socket).await,
         Err(_) => Err(failure),
+    }
+}
+
+/// The socket of a khad that may be ending.
+async fn socket_left(config: &Config) -> Result<UnixSocket, NetError> {
+    let give_up_ms = time::boot_ms() + GONE_MS;
+    loop {
+        match UnixSocket::bind(&config.socket()) {
+            Err(NetError::AlreadyRunning { .. }) if time::boot_ms() < give_up_ms => {
+                time::pause(LOOK_EVERY).await;
+            }
+            bound => return bound,
+        }
     }
 }
 

@@ -202,7 +202,21 @@ impl Admin for AdminService {
         require_local(&request)?;
         let actor = self.actor(&request)?;
         tracing::info!(actor, "this host goes down: its components are ended");
-        going_down::go_down(&self.agent).await?;
+        let (sender, mut receiver) = mpsc::channel(1);
+        let agent = Arc::clone(&self.agent);
+        // Seen through, also where whoever asked is killed over it: a host that is drained and not ended, or half ended,
+        // would stay so, since nothing is started any more.
+        self.agent
+            .tasks
+            .spawn("end this host's components", async move {
+                let stopping = agent.tasks.stopping();
+                tokio::select! {
+                    outcome = going_down::go_down(&agent) => drop(sender.send(outcome).await),
+                    () = stopping => {}
+                }
+            });
+        let outcome = receiver.recv().await;
+        outcome.ok_or_else(|| Status::unavailable("khad ends over it"))??;
         Ok(Response::new(v1::EndComponentsResponse {}))
     }
 
