@@ -16,6 +16,8 @@ pub struct ProcessStat {
     pub session: u32,
     /// Processor time spent so far, user's and system's, in clock ticks.
     pub spent_ticks: u64,
+    /// From -20, which comes first, to 19.
+    pub niceness: i32,
     /// Clock ticks between boot and start; with the id it names a process of this boot.
     pub start_ticks: u64,
 }
@@ -26,7 +28,7 @@ impl ProcessStat {
         Self::read(&format!("/proc/{pid}/stat"))
     }
 
-    /// The same of one thread of it: the name, the state and the times are the thread's own.
+    /// The same of one thread of it: the name, the state, the times and the niceness are the thread's own.
     pub fn of_thread(pid: u32, thread: u32) -> Option<Self> {
         Self::read(&format!("/proc/{pid}/task/{thread}/stat"))
     }
@@ -58,6 +60,7 @@ impl ProcessStat {
             state: fields.first()?.chars().next()?,
             session: fields.get(3)?.parse().ok()?,
             spent_ticks: ticks(14)?.saturating_add(ticks(15)?),
+            niceness: fields.get(19 - 3)?.parse().ok()?,
             start_ticks: ticks(22)?,
         })
     }
@@ -70,11 +73,11 @@ mod tests {
     #[test]
     fn the_line_of_a_program_with_parentheses_in_its_name_is_read() {
         let line =
-            "4242 (a) (b) c) Z 1 4242 4200 0 -1 4194304 1 2 3 4 250 50 7 8 20 0 1 0 987654 0 0";
+            "4242 (a) (b) c) Z 1 4242 4200 0 -1 4194304 1 2 3 4 250 50 7 8 10 -10 1 0 987654 0 0";
         let stat = ProcessStat::parse(line).unwrap();
         assert_eq!(stat.name, "a) (b) c");
         assert_eq!((stat.session, stat.start_ticks), (4200, 987_654));
-        assert_eq!(stat.spent_ticks, 300);
+        assert_eq!((stat.spent_ticks, stat.niceness), (300, -10));
         assert!(!stat.is_alive() && !stat.is_stopped());
         assert_eq!(ProcessStat::parse("4242 (cut"), None);
         assert_eq!(ProcessStat::parse("4242 (cut) R 1 2"), None);
