@@ -237,7 +237,10 @@ impl HostLoop {
                 let now_ms = time::boot_ms();
                 self.node.fences.reported(&report, now_ms);
                 let unready = self.node.heard(report, now_ms);
-                self.node.learn_unready(unready, now_ms);
+                // While nobody leads nobody tells, and what was told last counts until it is old.
+                if self.node.raft.is_leader() {
+                    self.node.learn_unready(unready, now_ms);
+                }
             }
             Some(leader) => {
                 let Ok(json) = serde_json::to_string(&report) else {
