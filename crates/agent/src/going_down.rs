@@ -113,12 +113,20 @@ pub async fn end_components(processes: &Processes) -> Result<(), Refused> {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use khactl_host::HostError;
     use khactl_host::process::ProcessSpec;
+    use khactl_proto::v1::EndComponentsRequest;
+    use khactl_proto::v1::admin_server::Admin;
     use khactl_sys::clock;
+    use tokio::task::JoinSet;
+    use tonic::Request;
 
     use super::*;
+    use crate::config::Config;
+    use crate::net::{Caller, Identity};
+    use crate::service::admin::AdminService;
 
     /// Far longer than anything here takes on an idle machine.
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -145,13 +153,18 @@ mod tests {
         }
     }
 
-    async fn until_up(log_dir: &Path, name: ComponentName) {
-        let log = log_dir.join(format!("{name}.log"));
+    async fn until(what: &str, holds: impl Fn() -> bool) {
         let deadline = clock::monotonic() + PATIENCE;
-        while !fs::read_to_string(&log).is_ok_and(|text| text.contains("up")) {
-            assert!(clock::monotonic() < deadline, "{name} does not start");
+        while !holds() {
+            assert!(clock::monotonic() < deadline, "never: {what}");
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn until_up(log_dir: &Path, name: ComponentName) {
+        let log = log_dir.join(format!("{name}.log"));
+        let is_up = || fs::read_to_string(&log).is_ok_and(|text| text.contains("up"));
+        until(&format!("{name} is up"), is_up).await;
     }
 
     #[tokio::test]
@@ -190,6 +203,47 @@ mod tests {
             .unwrap_err();
         assert!(matches!(refused, HostError::GoingDown { .. }), "{refused}");
         end_components(&processes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_host_is_ended_though_whoever_asked_for_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |name: &str| folder.path().join(name);
+        let (log, said) = (below("log"), below("said"));
+        let processes = Processes::open(&below("state"), &log).await.unwrap();
+        processes.adopt_all("c").await.unwrap();
+        for name in [ComponentName::KubeApiserver, ComponentName::Etcd] {
+            processes.ensure(stand_in(name, &said)).await.unwrap();
+            until_up(&log, name).await;
+        }
+        let config = Config {
+            data_dir: below("data"),
+            run_dir: below("run"),
+            log_dir: log,
+            host_name: "cp1".to_owned(),
+            advertise_address: None,
+        };
+        let agent = Agent::new(config, processes.clone());
+        let mut request = Request::new(EndComponentsRequest {});
+        request.extensions_mut().insert(Caller {
+            identity: Identity::Admin {
+                name: "root".to_owned(),
+            },
+            local: true,
+            ..Caller::default()
+        });
+        let service = AdminService::new(Arc::clone(&agent));
+        let mut asking = JoinSet::new();
+        asking.spawn(async move { service.end_components(request).await });
+        until("it has begun", || processes.is_closed()).await;
+        // While the API server, for which etcd waits, still takes its time.
+        asking.shutdown().await;
+
+        until("etcd has ended too", || {
+            !processes.facts()[&ComponentName::Etcd].running
+        })
+        .await;
+        assert_eq!(fs::read_to_string(&said).unwrap(), "kube-apiserver\netcd\n");
     }
 
     #[test]
