@@ -1,9 +1,9 @@
 //! Whose API server fails its own readiness probe: each host tells the leader, and the leader tells everybody with its
 //! answers, so that an operator's probe counts for every balancer. A host that goes down says the same.
 //!
-//! It only takes a host out of turn: balancers have checks of their own beside, and it ends no connection. It is forgotten
-//! where nobody repeats it, so that a khad that is dead or cut off takes nobody out of service; and not before, since a leader
-//! that has just begun has not heard everybody yet.
+//! It only takes a host out of turn: balancers have checks of their own beside, and it ends no connection. It is
+//! forgotten where nobody repeats it, so that a khad that is dead or cut off takes nobody out of service; and not
+//! before, since a leader that has just begun has not heard everybody yet.
 
 use khactl_plan::REPORT_FRESH_MS;
 use std::collections::{BTreeMap, BTreeSet};
