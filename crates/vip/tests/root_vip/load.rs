@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use khactl_sys::clock::monotonic;
 
-use crate::network::{Network, feed_for, until};
+use crate::network::{Host, Network, feed_for, until};
 
 const ALL: [u64; 3] = [1, 2, 3];
 
@@ -14,16 +14,9 @@ const ALL: [u64; 3] = [1, 2, 3];
 const LOOPS: usize = 4;
 
 /// Processor time of each of the process's threads by name, in kernel ticks.
-fn ticks(pid: u32) -> Vec<(String, u64)> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
-    let of = |task: std::path::PathBuf| -> Option<(String, u64)> {
-        let stat = std::fs::read_to_string(task.join("stat")).ok()?;
-        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        Some((name.to_owned(), ticks(11)? + ticks(12)?))
-    };
-    tasks.filter_map(|task| of(task.ok()?.path())).collect()
+fn ticks(host: &Host) -> Vec<(String, u64)> {
+    let threads = host.threads().into_iter();
+    threads.map(|stat| (stat.name, stat.spent_ticks)).collect()
 }
 
 #[test]
@@ -55,11 +48,7 @@ fn the_shortest_profile_keeps_its_holder_while_the_processors_are_busy() {
             })
         })
         .collect();
-    let before: Vec<_> = network
-        .hosts
-        .iter()
-        .map(|host| ticks(host.pid().expect("runs")))
-        .collect();
+    let before: Vec<_> = network.hosts.iter().map(ticks).collect();
     let end = monotonic() + span;
     while monotonic() < end {
         assert!(network.host(holder).is_holding());
@@ -73,7 +62,7 @@ fn the_shortest_profile_keeps_its_holder_while_the_processors_are_busy() {
             lease.lateness_us_p99,
             lease.lateness_us_max,
             lease.peers,
-            ticks(host.pid().expect("runs"))
+            ticks(host)
         );
         assert_eq!((lease.holder_id, lease.ended), (holder, 0), "{lease:?}");
         assert!(lease.realtime && lease.locked, "{lease:?}");

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use khactl_proto::v1;
 use khactl_proto::v1::vip_client::VipClient;
 use khactl_sys::clock::monotonic;
+use khactl_sys::process_stat::ProcessStat;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tonic::transport::{Channel, Endpoint};
@@ -275,6 +276,16 @@ impl Host {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.khavip.as_ref().map(Child::id)
+    }
+
+    /// Every thread of its khavip.
+    pub(crate) fn threads(&self) -> Vec<ProcessStat> {
+        let pid = self.pid().expect("running");
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+        threads
+            .filter_map(|thread| thread.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|thread| ProcessStat::of_thread(pid, thread))
+            .collect()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

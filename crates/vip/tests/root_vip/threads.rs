@@ -10,19 +10,16 @@ const NICER: i32 = -10;
 #[test]
 fn the_balancer_has_two_threads_where_there_are_two_processors_and_they_come_first() {
     let mut network = Network::new("thrd", 1);
-    network.host(1).start();
-    let pid = network.host(1).pid().expect("runs");
+    let host = network.host(1);
+    host.start();
+    let pid = host.pid().expect("runs");
     let own = ProcessStat::of_thread(pid, pid).expect("its first thread");
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let expected = vec![own.niceness + NICER; processors.min(2)];
     until("the balancer's threads come first", || {
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-        let found: Vec<i32> = threads
-            .filter_map(|thread| thread.ok()?.file_name().to_str()?.parse().ok())
-            .filter_map(|thread| ProcessStat::of_thread(pid, thread))
-            .filter(|stat| stat.name == "balancer")
-            .map(|stat| stat.niceness)
-            .collect();
+        let balancing = host.threads().into_iter();
+        let balancing = balancing.filter(|stat| stat.name == "balancer");
+        let found: Vec<i32> = balancing.map(|stat| stat.niceness).collect();
         found == expected
     });
 }
