@@ -28,7 +28,7 @@ use crate::time;
 
 const DOING: &str = "renew the agent's own certificate";
 /// A good one is looked at so often, and once more when the wall clock has stepped.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// The wall clock is compared with the boot clock so often.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// What they part by in a minute where nobody sets the wall clock is far less. In milliseconds.
