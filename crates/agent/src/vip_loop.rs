@@ -71,6 +71,7 @@ pub fn spawn(agent: &Arc<Agent>, node: &Arc<Node>, paths: Paths, jitter: u64) {
         last_will: None,
         spare: SpareSockets::default(),
         released: None,
+        resumed: false,
     };
     let stopping = agent.tasks.stopping();
     agent.tasks.spawn("khavip loop", async move {
@@ -98,6 +99,8 @@ struct VipLoop {
     spare: SpareSockets,
     /// Which dead khavip was released last.
     released: Option<Dead>,
+    /// What khavip knew when this khad began has been taken over.
+    resumed: bool,
 }
 
 impl VipLoop {
@@ -168,6 +171,9 @@ impl VipLoop {
         } else {
             None
         };
+        if let Some(fact) = &fact {
+            self.resume(&state, fact);
+        }
         let facts = Facts {
             processes,
             vip: fact.clone(),
@@ -232,6 +238,18 @@ impl VipLoop {
             )),
             None => pause,
         }
+    }
+
+    /// Once: whom khavip keeps new connections from, a khad that was started anew does not give back to it before it has heard
+    /// from the leader itself.
+    fn resume(&mut self, state: &ClusterState, fact: &VipFact) {
+        if std::mem::replace(&mut self.resumed, true) {
+            return;
+        }
+        let hosts = state.hosts.values();
+        let drained = hosts.filter(|host| fact.draining.contains(&host.name));
+        let ids = drained.map(|host| host.id).collect();
+        self.node.unready.learn(ids, time::boot_ms());
     }
 
     async fn feed(&mut self, state: &ClusterState, feed: &VipFeed) -> Result<(), Refused> {
