@@ -166,17 +166,22 @@ fn cluster_of(pid: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, UdpSocket};
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_holder_that_khactl_started_is_named_with_its_cluster() {
         let told = |cluster: &str| {
-            let mut child = Command::new("sleep")
-                .arg("600")
+            let mut child = Command::new("cat")
                 .env(CLUSTER, cluster)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
+            // The kernel shows no environment before the program runs, which is later than `spawn`.
+            child.stdin.as_mut().unwrap().write_all(b".").unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
             let told = cluster_of(child.id());
             child.kill().unwrap();
             child.wait().unwrap();
