@@ -127,6 +127,11 @@ impl HostLoop {
             vip: self.node.vip_view.borrow().clone(),
         };
         let facts = self.observer.look(&self.agent, &self.prober, &looked).await;
+        for (name, process) in &facts.processes {
+            if facts.probes.get(name).is_some_and(|probe| probe.ready) {
+                self.agent.processes.serves(*name, process.pid).await;
+            }
+        }
         let now_ms = time::boot_ms();
         let plan = plan_host(&Cx {
             spec: &spec,

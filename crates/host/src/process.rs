@@ -181,6 +181,7 @@ impl Processes {
         let before = {
             let mut state = slot.state();
             state.starting_ms = Some(record::millis(khactl_sys::clock::boottime()));
+            state.serving = None;
             state.record.clone()
         };
         let workshop = self.0.workshop.clone();
@@ -244,6 +245,19 @@ impl Processes {
             return Ok(());
         }
         self.end(name, grace, Stop::Hung(why.to_owned())).await
+    }
+
+    /// The component's process `pid` serves: until this is said for the first time, it has the share of one that starts.
+    pub async fn serves(&self, name: ComponentName, pid: u32) {
+        {
+            let mut state = self.slot(name).state();
+            let lives = state.live.as_ref().is_some_and(|fd| fd.pid() == pid);
+            if !lives || state.serving.replace(pid) == Some(pid) {
+                return;
+            }
+        }
+        let workshop = self.0.workshop.clone();
+        offload(move || workshop.serves(name, pid)).await;
     }
 
     /// Removes the components' cgroups, where no process is in them any more.

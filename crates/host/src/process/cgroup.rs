@@ -15,6 +15,15 @@ const ROOTS: [&str; 2] = ["sys/fs/cgroup", "sys/fs/cgroup/unified"];
 /// The folder of all of them.
 const PARENT: &str = "khactl";
 
+/// What a process has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It comes up, and nobody is served by it.
+    Starting,
+    /// It serves, or has served.
+    Serving,
+}
+
 /// Shares of processor and disk, of which 100 is the kernel's own default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Weights {
@@ -24,13 +33,18 @@ struct Weights {
 
 impl Weights {
     /// The heartbeats of the lease and of etcd must not wait behind a busy apiserver: a late one costs the cluster
-    /// a leader. Controllers can wait.
-    fn of(component: ComponentName) -> Self {
-        let (cpu, io) = match component {
-            ComponentName::Khavip => (1_000, 100),
-            ComponentName::Etcd => (500, 500),
-            ComponentName::KubeApiserver => (200, 100),
-            ComponentName::KubeControllerManager | ComponentName::KubeScheduler => (100, 100),
+    /// a leader. Controllers can wait. An apiserver that starts computes for seconds on end: those that serve come first.
+    /// An etcd is waited for by its group.
+    fn of(component: ComponentName, stage: Stage) -> Self {
+        let (cpu, io) = match (component, stage) {
+            (ComponentName::Khavip, _) => (1_000, 100),
+            (ComponentName::Etcd, _) => (500, 500),
+            (ComponentName::KubeApiserver, Stage::Serving) => (200, 100),
+            (
+                ComponentName::KubeControllerManager | ComponentName::KubeScheduler,
+                Stage::Serving,
+            ) => (100, 100),
+            (_, Stage::Starting) => (50, 100),
         };
         Self { cpu, io }
     }
@@ -38,10 +52,20 @@ impl Weights {
 
 /// Gives the session that this process leads the component's share of the processors. Where a cgroup or nothing at all
 /// shares them out, it changes nothing.
-pub(crate) fn prefer_session(pid: u32, component: ComponentName) {
-    let niceness = niceness(Weights::of(component).cpu);
+pub(crate) fn prefer_session(pid: u32, component: ComponentName, stage: Stage) {
+    let niceness = niceness(Weights::of(component, stage).cpu);
     if let Err(error) = fs::write(format!("/proc/{pid}/autogroup"), niceness.to_string()) {
         tracing::debug!(%component, %error, "no share of the processors by session");
+    }
+}
+
+/// Gives the component's cgroup, if it has one, what it has the right to at that stage.
+pub(crate) fn prefer(name: &str, component: ComponentName, stage: Stage) {
+    if let Some(parent) = root().map(|root| root.join(PARENT)) {
+        let folder = parent.join(name);
+        if folder.exists() {
+            weigh(&parent, &folder, Weights::of(component, stage));
+        }
     }
 }
 
@@ -57,7 +81,7 @@ fn niceness(weight: u16) -> i8 {
 /// Makes the cgroup `khactl/NAME` below the root of the unified hierarchy, outside of any service's,
 /// and opens its `cgroup.procs` for a child to move itself there. `None` where that is not possible.
 pub(crate) fn prepare(name: &str, component: ComponentName) -> Option<OwnedFd> {
-    prepare_below(&root()?, name, Weights::of(component))
+    prepare_below(&root()?, name, Weights::of(component, Stage::Starting))
 }
 
 fn prepare_below(root: &Path, name: &str, weights: Weights) -> Option<OwnedFd> {
@@ -157,7 +181,7 @@ mod tests {
     fn a_niceness_comes_to_the_share_of_a_weight() {
         assert_eq!(niceness(100), 0);
         assert_eq!(niceness(125), -1);
-        let of = |component| niceness(Weights::of(component).cpu);
+        let of = |component| niceness(Weights::of(component, Stage::Serving).cpu);
         assert_eq!(of(ComponentName::Khavip), -10);
         assert_eq!(of(ComponentName::Etcd), -7);
         assert_eq!(of(ComponentName::KubeApiserver), -3);
@@ -167,7 +191,7 @@ mod tests {
     #[test]
     fn controllers_that_the_host_hands_down_get_their_weights() {
         let root = pretended("cpuset cpu io memory pids\n");
-        let weights = Weights::of(ComponentName::Etcd);
+        let weights = Weights::of(ComponentName::Etcd, Stage::Starting);
         assert!(prepare_below(root.path(), "etcd-1", weights).is_some());
         let read = |file| read(root.path(), file);
         assert_eq!(read("etcd-1/cpu.weight").as_deref(), Some("500"));
@@ -178,7 +202,7 @@ mod tests {
     fn controllers_of_the_old_hierarchies_are_left_there_and_the_component_has_its_cgroup_all_the_same()
      {
         let root = pretended("memory pids\n");
-        let weights = Weights::of(ComponentName::Etcd);
+        let weights = Weights::of(ComponentName::Etcd, Stage::Starting);
         assert!(prepare_below(root.path(), "etcd-1", weights).is_some());
         assert_eq!(read(root.path(), "cgroup.subtree_control"), None);
         assert_eq!(read(root.path(), "etcd-1/cpu.weight"), None);
@@ -186,7 +210,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_behind_those_who_wait_for_him() {
-        let cpu = |component| Weights::of(component).cpu;
+        let cpu = |component| Weights::of(component, Stage::Serving).cpu;
         let order = [
             ComponentName::Khavip,
             ComponentName::Etcd,
@@ -194,5 +218,18 @@ mod tests {
             ComponentName::KubeScheduler,
         ];
         assert!(order.windows(2).all(|pair| cpu(pair[0]) > cpu(pair[1])));
+    }
+
+    #[test]
+    fn who_starts_yields_to_all_who_serve() {
+        let cpu = |component, stage| Weights::of(component, stage).cpu;
+        let starting = cpu(ComponentName::KubeApiserver, Stage::Starting);
+        let serving = ComponentName::ALL.map(|component| cpu(component, Stage::Serving));
+        assert!(serving.into_iter().all(|share| share > starting));
+        // Whose group waits for it is no burden to it.
+        assert!(
+            cpu(ComponentName::Etcd, Stage::Starting)
+                > cpu(ComponentName::KubeApiserver, Stage::Serving)
+        );
     }
 }

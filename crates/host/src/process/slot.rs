@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) record: Option<Record>,
     /// Held while it runs.
     pub(super) live: Option<Arc<PidFd>>,
+    /// The process that is known to serve, and has its full share for that.
+    pub(super) serving: Option<u32>,
     /// Why it is being ended, while it is.
     pub(super) stop: Option<Stop>,
     /// Since when the next one is being started, while it is: it may run before the record tells of it.

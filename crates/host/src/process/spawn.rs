@@ -21,7 +21,7 @@ use crate::logs;
 use crate::users::SystemUser;
 
 use super::ProcessSpec;
-use super::cgroup;
+use super::cgroup::{self, Stage};
 use super::kin::{self, Kin, Marked, hold_recorded};
 use super::program::ProgramFile;
 use super::record::{Ending, Record, millis};
@@ -247,7 +247,7 @@ impl Workshop {
             Ok((fd, start_ticks)) => {
                 // Best effort: it needs CAP_SYS_RESOURCE.
                 let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE_ADJ);
-                cgroup::prefer_session(child.id(), spec.name);
+                cgroup::prefer_session(child.id(), spec.name, Stage::Starting);
                 Ok((child, fd, start_ticks))
             }
             Err(error) => {
@@ -267,6 +267,12 @@ impl Workshop {
     /// Kills whatever is in a component's cgroup, also what has left its session and its environment.
     pub(crate) fn kill_cgroup(&self, name: ComponentName) {
         cgroup::kill(&self.cgroup(name));
+    }
+
+    /// The component's process `pid` serves: from now on it has its full share of the processors.
+    pub(crate) fn serves(&self, name: ComponentName, pid: u32) {
+        cgroup::prefer(&self.cgroup(name), name, Stage::Serving);
+        cgroup::prefer_session(pid, name, Stage::Serving);
     }
 
     pub(crate) fn forget_cgroups(&self) {
