@@ -2,7 +2,7 @@
 //! connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use tokio::sync::{Notify, watch};
 use crate::config::{BackendConfig, HealthConfig};
 use crate::health::Health;
 use crate::pick::Candidate;
+use crate::scout::may_go;
 use crate::suspicion::{Evidence, Suspicion};
+use crate::usual::Usual;
 
 /// Kept for as long as host and address are configured, so that counters and connections survive
 /// a change of anything else.
@@ -24,8 +26,12 @@ pub(crate) struct Backend {
     cuts: watch::Sender<u64>,
     /// Rung when a check should not wait for its time.
     doubt: Notify,
-    /// How long a connect takes, smoothed, in microseconds; 0 while none is known.
-    connect_us: AtomicU32,
+    /// How long a connect takes.
+    pub(crate) connects: Usual,
+    /// How long it takes from a client's first words to the first byte of an answer.
+    pub(crate) answers: Usual,
+    /// When a client last left it as a scout, in microseconds of CLOCK_MONOTONIC.
+    scouted_us: AtomicU64,
     pub(crate) counters: Counters,
 }
 
@@ -65,7 +71,7 @@ pub struct BackendStatus {
     pub connections_total: u64,
     /// Connects that were refused, timed out, or were overtaken by another backend's.
     pub connects_failed: u64,
-    /// Connections that it ended before it had answered anything.
+    /// Connections that it ended, or that went on to another backend, before it had answered anything.
     pub connections_unanswered: u64,
     /// Bytes passed on to it.
     pub bytes_to_backend: u64,
@@ -86,7 +92,9 @@ impl Backend {
             }),
             cuts: watch::Sender::new(0),
             doubt: Notify::new(),
-            connect_us: AtomicU32::new(0),
+            connects: Usual::default(),
+            answers: Usual::default(),
+            scouted_us: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -168,19 +176,31 @@ impl Backend {
         self.doubt.notified().await;
     }
 
-    /// Learns how long a connect takes.
-    pub(crate) fn connected_after(&self, took: Duration) {
-        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
-        let smoothed = match self.connect_us.load(Ordering::Relaxed) {
-            0 => took,
-            before => before - before / 8 + took / 8,
-        };
-        self.connect_us.store(smoothed, Ordering::Relaxed);
+    /// Healthy, and nothing speaks against it: worth going to.
+    pub(crate) fn is_well(&self) -> bool {
+        let standing = self.standing();
+        standing.health.is_healthy() && !standing.suspicion.stands() && !standing.config.draining
     }
 
-    /// How long a connect usually takes; zero while that is not known.
-    pub(crate) fn usual_connect(&self) -> Duration {
-        Duration::from_micros(self.connect_us.load(Ordering::Relaxed).into())
+    /// Something speaks against it at present.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.standing().suspicion.stands()
+    }
+
+    /// Grows whenever it has said something to any client.
+    pub(crate) fn heard(&self) -> u64 {
+        self.counters.bytes_to_client.load(Ordering::Relaxed)
+    }
+
+    /// Whether one of its clients may leave it as a scout now. Says so to one of those who ask at the same time.
+    pub(crate) fn takes_scout(&self, now: Duration) -> bool {
+        let last_us = self.scouted_us.load(Ordering::Relaxed);
+        let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        may_go(Duration::from_micros(last_us), now)
+            && self
+                .scouted_us
+                .compare_exchange(last_us, now_us, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Ends every connection that goes there.

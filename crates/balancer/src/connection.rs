@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! accepted ─▶ dial ─▶ opening ──first byte of the backend──▶ relay ─▶ closed
-//!              │ ▲       │ ended unanswered, and what the client       │ backend or listener cut
+//!              │ ▲       │ ended or silent, and what the client        │ backend or listener cut
 //!              │ └───────┘ said may be repeated: the next backend      │
 //!              └─nobody answers──▶ reset ◀─────────────────────────────┘
 //! ```
@@ -20,10 +20,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::backend::{Backend, Choice};
 use crate::balancer::Shared;
 use crate::dial::{Link, dial};
 use crate::relay::relay;
 use crate::said::Said;
+use crate::scout::{Scout, look_after};
 use crate::silence::Silence;
 
 /// A client that has said something and hears nothing for so long makes its backend a suspect; a handshake takes
@@ -51,14 +53,18 @@ pub(crate) struct Client {
 }
 
 /// How the opening of a connection ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Opened {
-    /// From now on bytes only pass.
+    /// The backend has answered: from now on bytes only pass.
+    Answered,
+    /// The same before it has.
     Passing,
     /// The backend ended it in order before it said anything.
     Ended,
     /// It broke, or its backend was to be left, before the backend said anything.
     Lost,
+    /// The backend says nothing to anybody, and another one may: this client is the first to look, or follows one that was.
+    Left(Option<Scout>),
     /// The client broke it off, or its address leaves this host.
     Cut,
     /// The client has been silent for too long, or too many are.
@@ -70,6 +76,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
     let mut silence = Some(shared.await_first_word());
     let mut said = Said::default();
     let mut left: Vec<SocketAddr> = Vec::new();
+    let mut scouts: Vec<Scout> = Vec::new();
     loop {
         let order = shared.order(&client, &left);
         // In boxes of their own: a connection that lies idle for hours keeps no room for how it began.
@@ -82,7 +89,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
             reset(&client.stream);
             return;
         };
-        drop(order);
         let began = monotonic();
         let told = shared.tell_of(&client, &link.stream);
         let opening = Opening {
@@ -90,16 +96,31 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
             link: &mut link,
             said: &mut said,
             silence: &mut silence,
+            order: &order,
+            shared: &shared,
         };
         let opened = if told {
             Box::pin(opening.run(&mut client.cut)).await
         } else {
             Opened::Lost
         };
+        drop(order);
         match opened {
-            Opened::Passing => {
+            Opened::Answered | Opened::Passing => {
+                if matches!(opened, Opened::Answered) {
+                    scouts.into_iter().for_each(Scout::was_answered);
+                }
+                drop(left);
                 pass(client, link, said).await;
                 return;
+            }
+            Opened::Left(scout) => {
+                let backend = link.open.backend();
+                backend.counters.unanswered.fetch_add(1, Ordering::Relaxed);
+                left.push(backend.address());
+                scouts.extend(scout);
+                said.passed = 0;
+                reset(&link.stream);
             }
             Opened::Cut | Opened::Silent => {
                 reset(&client.stream);
@@ -109,7 +130,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
             Opened::Ended | Opened::Lost => {
                 // A client that is left with this learns of it as if it were connected itself.
                 let give_up = || {
-                    if opened == Opened::Lost {
+                    if matches!(opened, Opened::Lost) {
                         reset(&client.stream);
                     }
                 };
@@ -137,6 +158,9 @@ struct Opening<'a> {
     link: &'a mut Link,
     said: &'a mut Said,
     silence: &'a mut Option<Silence>,
+    /// The backends that the client may have, in their order.
+    order: &'a [Choice],
+    shared: &'a Shared,
 }
 
 impl Opening<'_> {
@@ -146,13 +170,15 @@ impl Opening<'_> {
             link,
             said,
             silence,
+            order,
+            shared,
         } = self;
         let (stream, cut, backend) = (&link.stream, &mut link.cut, link.open.backend());
-        let mut slow = pin!(sleep(SLOW));
+        let mut waiting: Option<Waiting> = None;
+        let mut look = pin!(sleep(SLOW));
         let mut doubted = false;
         let mut first = [0; 1];
         loop {
-            let asked = said.passed > 0;
             tokio::select! {
                 biased;
                 answer = stream.peek(&mut first) => match answer {
@@ -160,8 +186,11 @@ impl Opening<'_> {
                     Err(_) => return Opened::Lost,
                     Ok(_) => {
                         backend.answered();
+                        if let Some(waiting) = waiting {
+                            backend.answers.took(waiting.time());
+                        }
                         *silence = None;
-                        return Opened::Passing;
+                        return Opened::Answered;
                     }
                 },
                 _ = cut.changed() => {
@@ -174,19 +203,77 @@ impl Opening<'_> {
                     match step {
                         Step::Heard if said.room() == 0 => return Opened::Passing,
                         Step::Heard => {}
-                        Step::Passed => slow.set(sleep(SLOW)),
+                        Step::Passed => {
+                            let begins = Waiting::begin(backend);
+                            look.set(sleep(begins.look_after));
+                            waiting = Some(begins);
+                        }
                         Step::ClientDone => return Opened::Passing,
                         Step::ClientGone => return Opened::Cut,
                         Step::BackendGone => return Opened::Lost,
                     }
                 }
                 () = Silence::over(silence.as_mut()) => return Opened::Silent,
-                () = &mut slow, if asked && !doubted => {
-                    doubted = true;
-                    backend.suspect("a client's first words are not answered");
+                () = &mut look, if waiting.is_some() => {
+                    let Some(waits) = &mut waiting else { continue };
+                    let may_leave = said.asks()
+                        && said.may_be_repeated(shared.backends_speak_tls())
+                        && order.iter().any(|other| {
+                            !Arc::ptr_eq(&other.backend, backend) && other.backend.is_well()
+                        });
+                    if may_leave && let Some(leaving) = waits.leave(backend) {
+                        return leaving;
+                    }
+                    if waits.time() < SLOW {
+                        let rest = SLOW.saturating_sub(waits.time());
+                        look.set(sleep(if may_leave { waits.look_after.min(rest) } else { rest }));
+                        continue;
+                    }
+                    if !doubted {
+                        doubted = true;
+                        backend.suspect("a client's first words are not answered");
+                    }
+                    look.set(sleep(SLOW));
                 }
             }
         }
+    }
+}
+
+/// A client whose words have been passed on, until they are answered.
+struct Waiting {
+    since: Duration,
+    /// What its backend had said to anybody when it was last looked at.
+    heard: u64,
+    look_after: Duration,
+}
+
+impl Waiting {
+    fn begin(backend: &Backend) -> Self {
+        Self {
+            since: monotonic(),
+            heard: backend.heard(),
+            look_after: look_after(backend.connects.time(), backend.answers.time()),
+        }
+    }
+
+    fn time(&self) -> Duration {
+        monotonic().saturating_sub(self.since)
+    }
+
+    /// Whether the client leaves a backend that has said nothing to anybody since the last look.
+    fn leave(&mut self, backend: &Arc<Backend>) -> Option<Opened> {
+        let heard = backend.heard();
+        if heard != self.heard {
+            self.heard = heard;
+            return None;
+        }
+        if backend.is_suspect() {
+            return Some(Opened::Left(None));
+        }
+        backend
+            .takes_scout(monotonic())
+            .then(|| Opened::Left(Some(Scout::new(backend, heard))))
     }
 }
 
@@ -265,4 +352,64 @@ async fn pass(mut client: Client, mut link: Link, mut said: Said) {
 fn reset(stream: &TcpStream) {
     // Fails only if the socket is dead already.
     let _dead = stream.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BackendConfig, HealthConfig};
+
+    fn backend() -> Arc<Backend> {
+        let config = BackendConfig {
+            host: "a".to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 6443)),
+            weight: 1,
+            local: false,
+            draining: false,
+        };
+        Arc::new(Backend::new(config, &HealthConfig::default()))
+    }
+
+    #[test]
+    fn a_backend_that_speaks_to_anybody_keeps_its_clients() {
+        let backend = backend();
+        let mut waiting = Waiting::begin(&backend);
+        for _ in 0..3 {
+            backend
+                .counters
+                .bytes_to_client
+                .fetch_add(1, Ordering::Relaxed);
+            assert!(waiting.leave(&backend).is_none());
+        }
+        assert!(waiting.leave(&backend).is_some());
+    }
+
+    #[test]
+    fn of_those_who_wait_one_goes_first_and_the_others_follow_if_he_is_answered() {
+        let backend = backend();
+        let mut first = Waiting::begin(&backend);
+        let mut second = Waiting::begin(&backend);
+        let Some(Opened::Left(Some(scout))) = first.leave(&backend) else {
+            panic!("nobody goes");
+        };
+        assert!(second.leave(&backend).is_none());
+        scout.was_answered();
+        let Some(Opened::Left(None)) = second.leave(&backend) else {
+            panic!("the second one does not follow");
+        };
+    }
+
+    #[test]
+    fn a_backend_that_spoke_while_its_scout_was_away_is_no_suspect() {
+        let backend = backend();
+        let Some(Opened::Left(Some(scout))) = Waiting::begin(&backend).leave(&backend) else {
+            panic!("nobody goes");
+        };
+        backend
+            .counters
+            .bytes_to_client
+            .fetch_add(1, Ordering::Relaxed);
+        scout.was_answered();
+        assert!(!backend.is_suspect());
+    }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn dial(order: &[Choice]) -> Option<Link> {
             Some((index, choice)) => {
                 attempts.push(attempt(index, choice));
                 silent.push(index);
-                stagger(choice.backend.usual_connect())
+                stagger(choice.backend.connects.time())
             }
             None if attempts.is_empty() => return None,
             None => PATIENCE,
@@ -98,7 +98,7 @@ async fn attempt(index: usize, choice: &Choice) -> Attempt {
     let open = Open::count(backend);
     let stream = connect(backend.address()).await;
     let link = stream.map(|(stream, took)| {
-        backend.connected_after(took);
+        backend.connects.took(took);
         backend.counters.total.fetch_add(1, Ordering::Relaxed);
         Link {
             stream,

@@ -20,10 +20,12 @@ mod relay;
 mod rendezvous;
 mod room;
 mod said;
+mod scout;
 mod silence;
 mod suspicion;
 mod task;
 mod tls;
+mod usual;
 
 pub use backend::BackendStatus;
 pub use balancer::{Balancer, BalancerStatus};

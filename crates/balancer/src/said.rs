@@ -20,6 +20,9 @@ const APPLICATION_DATA: u8 = 23;
 /// The type, two bytes of version, two of length.
 const RECORD_HEADER_BYTES: usize = 5;
 
+/// The type and three bytes of length of a handshake's message (RFC 8446, 4).
+const MESSAGE_HEADER_BYTES: usize = 4;
+
 /// What the client said, and how much of it the present backend got.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
@@ -38,6 +41,11 @@ impl Said {
         SAID_BYTES_MAX.saturating_sub(self.bytes.len())
     }
 
+    /// Whether the present backend has all that one that speaks TLS needs to answer: a whole first message, or what is none.
+    pub(crate) fn asks(&self) -> bool {
+        self.passed == self.bytes.len() && is_whole_greeting(&self.bytes)
+    }
+
     /// Whether all of it may be said to another backend after this one ended unanswering.
     pub(crate) fn may_be_repeated(&self, backends_speak_tls: bool) -> bool {
         if self.passed == 0 {
@@ -52,18 +60,49 @@ fn has_early_data(bytes: &[u8]) -> bool {
     if bytes.first() != Some(&HANDSHAKE) {
         return false;
     }
-    let mut rest = bytes;
-    while let [kind, ..] = rest {
-        if *kind == APPLICATION_DATA {
-            return true;
+    records(bytes).any(|record| record.kind == APPLICATION_DATA)
+}
+
+fn is_whole_greeting(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        None => false,
+        // Refused by its header.
+        Some(&kind) if kind != HANDSHAKE => bytes.len() >= RECORD_HEADER_BYTES,
+        Some(_) => {
+            let mut messages = records(bytes)
+                .filter(|record| record.kind == HANDSHAKE)
+                .filter_map(|record| record.whole);
+            let Some(first @ [_type, high, middle, low, ..]) = messages.next() else {
+                return false;
+            };
+            let message = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+            let said: usize = first.len() + messages.map(<[u8]>::len).sum::<usize>();
+            said >= MESSAGE_HEADER_BYTES + message
         }
-        let [_, _, _, high, low, ..] = rest else {
-            break;
-        };
-        let record = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
-        rest = rest.get(record..).unwrap_or_default();
     }
-    false
+}
+
+struct Record<'a> {
+    kind: u8,
+    /// What it carries, if all of that is there.
+    whole: Option<&'a [u8]>,
+}
+
+/// The records of TLS that these bytes begin with; of the last one more may be to come.
+fn records(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (&kind, _) = rest.split_first()?;
+        let end = match rest {
+            [_, _, _, high, low, ..] => {
+                RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => usize::MAX,
+        };
+        let whole = rest.get(RECORD_HEADER_BYTES..end);
+        rest = rest.get(end..).unwrap_or_default();
+        Some(Record { kind, whole })
+    })
 }
 
 #[cfg(test)]
@@ -125,13 +164,52 @@ mod tests {
         assert!(!long.may_be_repeated(true));
     }
 
+    /// The records of one message of the handshake of that length in all, cut where it is said.
+    fn greeting(length: usize, cuts: &[usize]) -> Vec<u8> {
+        let mut message = vec![1, 0, 0, u8::try_from(length - 4).unwrap()];
+        message.resize(length, 7);
+        let mut rest = message.as_slice();
+        let mut bytes = Vec::new();
+        for &cut in cuts.iter().chain(&[length]) {
+            let (part, after) = rest.split_at(cut.min(rest.len()));
+            bytes.extend([HANDSHAKE, 3, 1, 0, u8::try_from(part.len()).unwrap()]);
+            bytes.extend(part);
+            rest = after;
+        }
+        bytes
+    }
+
+    #[test]
+    fn who_has_said_a_whole_greeting_waits_for_its_answer() {
+        for bytes in [
+            greeting(200, &[]),
+            greeting(200, &[100]),
+            greeting(4, &[]),
+            [greeting(50, &[]), vec![20, 3]].concat(),
+            b"GET /livez HTTP/1.0\r\n\r\n".to_vec(),
+        ] {
+            assert!(said(&[bytes.clone()]).asks(), "{bytes:?}");
+            let kept_back = Said { passed: 0, bytes };
+            assert!(!kept_back.asks());
+        }
+    }
+
+    #[test]
+    fn who_has_said_half_a_greeting_does_not_wait_for_an_answer() {
+        let whole = greeting(200, &[100]);
+        for length in 0..whole.len() {
+            assert!(!is_whole_greeting(&whole[..length]), "{length}");
+        }
+        assert!(!is_whole_greeting(b"GET "));
+    }
+
     #[test]
     fn no_input_breaks_the_search_for_early_data() {
         for length in 0..8 {
             for byte in [0, HANDSHAKE, APPLICATION_DATA, 255] {
                 let mut bytes = vec![HANDSHAKE];
                 bytes.extend(vec![byte; length]);
-                let _either = has_early_data(&bytes);
+                let _either = (has_early_data(&bytes), is_whole_greeting(&bytes));
             }
         }
     }

@@ -196,6 +196,38 @@ async fn a_client_that_waits_for_a_hung_backend_goes_on_with_another_once_checks
 }
 
 #[tokio::test]
+async fn a_backend_that_falls_silent_is_left_before_any_check_condemns_it() {
+    let authority = Authority::new();
+    let first = Server::start("first", Some(authority.acceptor())).await;
+    let alive = Server::start("alive", Some(authority.acceptor())).await;
+    let port = free_port().await;
+    let backends = vec![first.config("first"), alive.config("alive")];
+    let mut settings = of_tls(config(port, backends));
+    // After the first ones no check has a word in this.
+    settings.health.period = Duration::from_hours(1);
+    settings.health.timeout = Duration::from_hours(1);
+    let (balancer, _owner) = run(settings);
+    until_healthy(&balancer, 2).await;
+    // Its kernel connects, and nobody is there any more.
+    let address = first.address;
+    first.kill().await;
+    let _silent = TcpListener::bind(address).await.expect("bind");
+    for _ in 0..3 {
+        let mut stream = timeout(PATIENCE, authority.greet(connect(port).await))
+            .await
+            .expect("somebody answers");
+        stream.write_all(b"who\n").await.expect("written");
+        let mut name = [0; 5];
+        stream.read_exact(&mut name).await.expect("answered");
+        assert_eq!(&name, b"alive");
+    }
+    let status = balancer.status();
+    assert!(status.backends[0].suspect, "{status:?}");
+    assert_eq!(status.backends[0].connections_total, 1);
+    assert_eq!(status.backends[0].connections_unanswered, 1);
+}
+
+#[tokio::test]
 async fn a_backend_that_leaves_a_client_waiting_is_tried_last() {
     // Connected by its kernel, never answered.
     let hung = TcpListener::bind("127.0.0.1:0").await.expect("bind");
