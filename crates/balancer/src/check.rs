@@ -120,7 +120,7 @@ impl Check {
             .await
             .map_err(|cause| format!("connecting failed: {cause}"))?;
         self.backend
-            .connected_after(monotonic().saturating_sub(began));
+            .connects.took(monotonic().saturating_sub(began));
         stream
             .set_nodelay(true)
             .map_err(|cause| format!("connecting failed: {cause}"))?;

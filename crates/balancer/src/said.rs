@@ -188,7 +188,7 @@ mod tests {
             [greeting(50, &[]), vec![20, 3]].concat(),
             b"GET /livez HTTP/1.0\r\n\r\n".to_vec(),
         ] {
-            assert!(said(&[bytes.clone()]).asks(), "{bytes:?}");
+            assert!(said(std::slice::from_ref(&bytes)).asks(), "{bytes:?}");
             let kept_back = Said { passed: 0, bytes };
             assert!(!kept_back.asks());
         }

@@ -1,6 +1,7 @@
 //! What a component may do: as little as it needs; needs root.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use khactl_host::process::{ProcessSpec, Processes};
@@ -9,6 +10,7 @@ use khactl_model::component::ComponentName;
 use khactl_sys::pidfd::PidFd;
 
 const ETCD: ComponentName = ComponentName::Etcd;
+const APISERVER: ComponentName = ComponentName::KubeApiserver;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn field<'a>(status: &'a str, name: &str) -> &'a str {
@@ -30,24 +32,60 @@ fn files_max(limits: &str) -> [u64; 2] {
     [(); 2].map(|()| numbers.next().unwrap())
 }
 
-#[tokio::test]
-async fn component_has_no_capability_left_and_gets_none_back() {
-    let user = ETCD.user().unwrap();
-    let account = users::ensure(user).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let processes = Processes::open(&folder.path().join("state"), &folder.path().join("log"))
+async fn processes_in(folder: &Path) -> Processes {
+    let processes = Processes::open(&folder.join("state"), &folder.join("log"))
         .await
         .unwrap();
     processes.adopt_all("c").await.unwrap();
-    let spec = ProcessSpec {
-        name: ETCD,
+    processes
+}
+
+fn sleeping(name: ComponentName) -> ProcessSpec {
+    ProcessSpec {
+        name,
         program: "/bin/sleep".into(),
         digest: "a".to_owned(),
         args: vec!["600".to_owned()],
         env: Vec::new(),
-        user: Some(user.to_owned()),
+        user: name.user().map(str::to_owned),
+    }
+}
+
+#[tokio::test]
+async fn component_yields_until_it_serves() {
+    if !Path::new("/proc/self/autogroup").exists() {
+        eprintln!("not tested: this kernel shares no processors out by session");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let processes = processes_in(folder.path()).await;
+    processes.ensure(sleeping(APISERVER)).await.unwrap();
+    let pid = processes.facts()[&APISERVER].pid;
+    let niceness = || {
+        let session = fs::read_to_string(format!("/proc/{pid}/autogroup")).unwrap();
+        let (_, niceness) = session.trim().rsplit_once(' ').unwrap();
+        niceness.parse::<i32>().unwrap()
     };
-    processes.ensure(spec).await.unwrap();
+    assert_eq!(niceness(), 3);
+    // Of another process nobody says that it serves.
+    processes.serves(APISERVER, pid + 1).await;
+    assert_eq!(niceness(), 3);
+    processes.serves(APISERVER, pid).await;
+    assert_eq!(niceness(), -3);
+    processes.stop(APISERVER, PATIENCE).await.unwrap();
+    processes.ensure(sleeping(APISERVER)).await.unwrap();
+    let again = processes.facts()[&APISERVER].pid;
+    let session = fs::read_to_string(format!("/proc/{again}/autogroup")).unwrap();
+    assert!(session.trim().ends_with(" 3"), "{session}");
+    processes.stop(APISERVER, PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn component_has_no_capability_left_and_gets_none_back() {
+    let account = users::ensure(ETCD.user().unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let processes = processes_in(folder.path()).await;
+    processes.ensure(sleeping(ETCD)).await.unwrap();
     let pid = processes.facts()[&ETCD].pid;
     // Its end is waited for below: until then the number is its own.
     let held = PidFd::open(pid).unwrap();

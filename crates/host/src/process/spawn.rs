@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use khactl_model::component::ComponentName;
 use khactl_sys::confine::{Confinement, confine};
@@ -35,6 +36,13 @@ const OOM_SCORE_ADJ: &str = "-900";
 
 /// A connection each of a client, a watch or a peer: far more than a control plane has.
 const FILES_MAX: u64 = 524_288;
+
+/// By when a program that has let go of the lock of starts shows its marks: the kernel lays its environment out some
+/// microseconds later.
+const LAID_OUT: Duration = Duration::from_millis(50);
+
+/// Between two looks for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// An id of 16 bytes in hexadecimal.
 const ID_BYTES_MAX: u64 = 64;
@@ -318,7 +326,17 @@ impl Workshop {
         };
         // What it started itself has its marks too, but leads no session.
         let leads = |found: &Marked| found.stat.session == found.fd.pid();
-        let marked = kin.marked().map_err(listed)?;
+        let mut marked = kin.marked().map_err(listed)?;
+        // Its supervisor died in the middle of a start, and the program that came of it may show no marks yet.
+        let is_open =
+            |known: &Record| known.pid == 0 && known.exit.is_none() && known.boot == self.boot;
+        if record.as_ref().is_some_and(is_open) {
+            let until = khactl_sys::clock::monotonic() + LAID_OUT;
+            while !marked.iter().any(leads) && khactl_sys::clock::monotonic() < until {
+                std::thread::sleep(LOOK_AGAIN);
+                marked = kin.marked().map_err(listed)?;
+            }
+        }
         if let Some(found) = marked.into_iter().find(leads) {
             let mut known = match record {
                 Some(record) if record.start == found.start => record,
