@@ -14,6 +14,7 @@ use crate::backend::{Backend, BackendStatus, Choice};
 use crate::config::{BalancerConfig, Limits, Method};
 use crate::connection::Client;
 use crate::parting::{Gone, Parting, Partings};
+use crate::past::Past;
 use crate::pick::{Candidate, Picker};
 use crate::proxy;
 use crate::room::{Room, bearable, room};
@@ -179,9 +180,9 @@ impl Shared {
             .collect()
     }
 
-    /// The backends that a client is to be connected to, in the order in which to try them, without those that
-    /// it has left already.
-    pub(crate) fn order(&self, client: &Client, left: &[SocketAddr]) -> Vec<Choice> {
+    /// The backends that a client is to be connected to, in the order in which to try them: without those that failed it, and
+    /// last those that it has passed by.
+    pub(crate) fn order(&self, client: &Client, past: &Past) -> Vec<Choice> {
         let by_loopback = client.listener.ip().is_loopback();
         let mut current = self.current();
         let Current {
@@ -195,13 +196,25 @@ impl Shared {
             .iter()
             .map(|choice| choice.backend.candidate(by_loopback))
             .collect();
-        picker
+        let mut order: Vec<Choice> = picker
             .order(*method, &candidates, client.address.ip())
             .into_iter()
             .map(|index| &choices[index])
-            .filter(|choice| !left.contains(&choice.backend.address()))
+            .filter(|choice| !past.has_failed(&choice.backend))
             .cloned()
-            .collect()
+            .collect();
+        order.sort_by_key(|choice| past.has_passed_by(&choice.backend));
+        order
+    }
+
+    /// Whether a client with this past, that waits for this backend, may hope for another one.
+    pub(crate) fn another_is_well(&self, backend: &Arc<Backend>, past: &Past) -> bool {
+        self.current().backends.iter().any(|other| {
+            !Arc::ptr_eq(other, backend)
+                && !past.has_failed(other)
+                && !past.has_passed_by(other)
+                && other.is_well()
+        })
     }
 
     /// Connections at one time.

@@ -120,7 +120,8 @@ impl Check {
             .await
             .map_err(|cause| format!("connecting failed: {cause}"))?;
         self.backend
-            .connects.took(monotonic().saturating_sub(began));
+            .connects
+            .took(monotonic().saturating_sub(began));
         stream
             .set_nodelay(true)
             .map_err(|cause| format!("connecting failed: {cause}"))?;

@@ -20,9 +20,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::backend::{Backend, Choice};
+use crate::backend::Backend;
 use crate::balancer::Shared;
 use crate::dial::{Link, dial};
+use crate::past::Past;
 use crate::relay::relay;
 use crate::said::Said;
 use crate::scout::{Scout, look_after};
@@ -55,8 +56,8 @@ pub(crate) struct Client {
 /// How the opening of a connection ended.
 #[derive(Debug)]
 enum Opened {
-    /// The backend has answered: from now on bytes only pass.
-    Answered,
+    /// The backend has answered, so long after it was asked: from now on bytes only pass.
+    Answered(Duration),
     /// The same before it has.
     Passing,
     /// The backend ended it in order before it said anything.
@@ -75,10 +76,9 @@ enum Opened {
 pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
     let mut silence = Some(shared.await_first_word());
     let mut said = Said::default();
-    let mut left: Vec<SocketAddr> = Vec::new();
-    let mut scouts: Vec<Scout> = Vec::new();
+    let mut past = Past::default();
     loop {
-        let order = shared.order(&client, &left);
+        let order = shared.order(&client, &past);
         // In boxes of their own: a connection that lies idle for hours keeps no room for how it began.
         let link = tokio::select! {
             biased;
@@ -89,6 +89,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
             reset(&client.stream);
             return;
         };
+        drop(order);
         let began = monotonic();
         let told = shared.tell_of(&client, &link.stream);
         let opening = Opening {
@@ -96,7 +97,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
             link: &mut link,
             said: &mut said,
             silence: &mut silence,
-            order: &order,
+            past: &past,
             shared: &shared,
         };
         let opened = if told {
@@ -104,21 +105,19 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
         } else {
             Opened::Lost
         };
-        drop(order);
         match opened {
-            Opened::Answered | Opened::Passing => {
-                if matches!(opened, Opened::Answered) {
-                    scouts.into_iter().for_each(Scout::was_answered);
-                }
-                drop(left);
-                pass(client, link, said).await;
-                return;
+            Opened::Answered(took) => {
+                past.end(link.open.backend(), took);
+                break pass(client, link, said).await;
+            }
+            Opened::Passing => {
+                drop(past);
+                break pass(client, link, said).await;
             }
             Opened::Left(scout) => {
                 let backend = link.open.backend();
                 backend.counters.unanswered.fetch_add(1, Ordering::Relaxed);
-                left.push(backend.address());
-                scouts.extend(scout);
+                past.pass_by(backend, scout);
                 said.passed = 0;
                 reset(&link.stream);
             }
@@ -145,7 +144,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
                     give_up();
                     return;
                 }
-                left.push(backend.address());
+                past.fail(backend);
                 said.passed = 0;
             }
         }
@@ -158,8 +157,7 @@ struct Opening<'a> {
     link: &'a mut Link,
     said: &'a mut Said,
     silence: &'a mut Option<Silence>,
-    /// The backends that the client may have, in their order.
-    order: &'a [Choice],
+    past: &'a Past,
     shared: &'a Shared,
 }
 
@@ -170,7 +168,7 @@ impl Opening<'_> {
             link,
             said,
             silence,
-            order,
+            past,
             shared,
         } = self;
         let (stream, cut, backend) = (&link.stream, &mut link.cut, link.open.backend());
@@ -186,11 +184,12 @@ impl Opening<'_> {
                     Err(_) => return Opened::Lost,
                     Ok(_) => {
                         backend.answered();
-                        if let Some(waiting) = waiting {
-                            backend.answers.took(waiting.time());
-                        }
                         *silence = None;
-                        return Opened::Answered;
+                        let took = waiting.map(|waiting| waiting.time()).unwrap_or_default();
+                        if !took.is_zero() {
+                            backend.answers.took(took);
+                        }
+                        return Opened::Answered(took);
                     }
                 },
                 _ = cut.changed() => {
@@ -216,24 +215,31 @@ impl Opening<'_> {
                 () = Silence::over(silence.as_mut()) => return Opened::Silent,
                 () = &mut look, if waiting.is_some() => {
                     let Some(waits) = &mut waiting else { continue };
+                    let speak_tls = shared.backends_speak_tls();
                     let may_leave = said.asks()
-                        && said.may_be_repeated(shared.backends_speak_tls())
-                        && order.iter().any(|other| {
-                            !Arc::ptr_eq(&other.backend, backend) && other.backend.is_well()
-                        });
-                    if may_leave && let Some(leaving) = waits.leave(backend) {
+                        && said.may_be_repeated(speak_tls)
+                        && !past.has_passed_by(backend);
+                    if may_leave
+                        && shared.another_is_well(backend, past)
+                        && let Some(leaving) = waits.leave(backend)
+                    {
                         return leaving;
                     }
-                    if waits.time() < SLOW {
-                        let rest = SLOW.saturating_sub(waits.time());
-                        look.set(sleep(if may_leave { waits.look_after.min(rest) } else { rest }));
+                    let rest = SLOW.saturating_sub(waits.time());
+                    if rest.is_zero() {
+                        // Half a greeting is waited for by the best of them.
+                        if !doubted && (said.asks() || !speak_tls) {
+                            doubted = true;
+                            backend.suspect("a client's first words are not answered");
+                        }
+                        if may_leave {
+                            look.set(sleep(SLOW));
+                        } else {
+                            waiting = None;
+                        }
                         continue;
                     }
-                    if !doubted {
-                        doubted = true;
-                        backend.suspect("a client's first words are not answered");
-                    }
-                    look.set(sleep(SLOW));
+                    look.set(sleep(if may_leave { waits.look_after.min(rest) } else { rest }));
                 }
             }
         }
@@ -271,9 +277,13 @@ impl Waiting {
         if backend.is_suspect() {
             return Some(Opened::Left(None));
         }
-        backend
-            .takes_scout(monotonic())
-            .then(|| Opened::Left(Some(Scout::new(backend, heard))))
+        if !backend.takes_scout(monotonic()) {
+            return None;
+        }
+        // It takes at least so long: who always does is looked after later.
+        let waited = self.time();
+        backend.answers.took(waited);
+        Some(Opened::Left(Some(Scout::new(backend, heard, waited))))
     }
 }
 
@@ -393,23 +403,38 @@ mod tests {
             panic!("nobody goes");
         };
         assert!(second.leave(&backend).is_none());
-        scout.was_answered();
+        scout.was_answered(&self::backend(), Duration::ZERO);
         let Some(Opened::Left(None)) = second.leave(&backend) else {
             panic!("the second one does not follow");
         };
     }
 
+    fn scout_of(backend: &Arc<Backend>) -> Scout {
+        match Waiting::begin(backend).leave(backend) {
+            Some(Opened::Left(Some(scout))) => scout,
+            other => panic!("nobody goes: {other:?}"),
+        }
+    }
+
     #[test]
     fn a_backend_that_spoke_while_its_scout_was_away_is_no_suspect() {
         let backend = backend();
-        let Some(Opened::Left(Some(scout))) = Waiting::begin(&backend).leave(&backend) else {
-            panic!("nobody goes");
-        };
+        let scout = scout_of(&backend);
         backend
             .counters
             .bytes_to_client
             .fetch_add(1, Ordering::Relaxed);
-        scout.was_answered();
+        scout.was_answered(&self::backend(), Duration::ZERO);
         assert!(!backend.is_suspect());
+    }
+
+    #[test]
+    fn a_backend_is_no_suspect_for_its_own_answer_nor_for_one_that_took_as_long() {
+        let backend = backend();
+        scout_of(&backend).was_answered(&backend, Duration::ZERO);
+        assert!(!backend.is_suspect());
+        let other = self::backend();
+        scout_of(&other).was_answered(&self::backend(), Duration::from_secs(1));
+        assert!(!other.is_suspect());
     }
 }

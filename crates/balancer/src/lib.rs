@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod listener;
 mod parting;
+mod past;
 mod pick;
 mod proxy;
 mod relay;

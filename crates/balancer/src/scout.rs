@@ -42,20 +42,23 @@ pub(crate) struct Scout {
     left: Arc<Backend>,
     /// What the backend had said to anybody by then.
     heard: u64,
+    waited: Duration,
 }
 
 impl Scout {
-    /// Of a backend from which so much was heard.
-    pub(crate) fn new(left: &Arc<Backend>, heard: u64) -> Self {
+    /// Of a backend from which so much was heard, after the client has waited for so long.
+    pub(crate) fn new(left: &Arc<Backend>, heard: u64, waited: Duration) -> Self {
         Self {
             left: left.clone(),
             heard,
+            waited,
         }
     }
 
-    /// Another backend has answered it.
-    pub(crate) fn was_answered(self) {
-        if self.left.heard() == self.heard {
+    /// A backend has answered it, so long after it was asked. That speaks against one that has been silent for much longer.
+    pub(crate) fn was_answered(self, by: &Arc<Backend>, took: Duration) {
+        let silent = self.left.heard() == self.heard && !Arc::ptr_eq(&self.left, by);
+        if silent && took <= self.waited * 2 {
             self.left
                 .suspect("another backend answered a client sooner");
         }

@@ -249,6 +249,10 @@ impl Processes {
 
     /// The component's process `pid` serves: until this is said for the first time, it has the share of one that starts.
     pub async fn serves(&self, name: ComponentName, pid: u32) {
+        // Whoever is about to end or to replace it will not be waited for.
+        let Ok(_turn) = self.slot(name).turn.try_lock() else {
+            return;
+        };
         {
             let mut state = self.slot(name).state();
             let lives = state.live.as_ref().is_some_and(|fd| fd.pid() == pid);
