@@ -67,8 +67,8 @@ docs: setup ## the documents as a book, into the cache's folder book
 	@scripts/setup docs
 	@scripts/book
 
-bench: build kube package ## the figures, side by side with the same programs started by hand; the package as it is released; table into docs/benchmarks
-	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench -- --into docs/benchmarks
+bench: build kube package ## the figures of the programs as they are released, side by side with the same components started by hand; table into docs/benchmarks
+	@$(ENV); KHACTL_PROGRAMS="$$CARGO_TARGET_DIR/release" cargo run --locked --quiet -p khactl-tests --bin khactl-bench -- --into docs/benchmarks
 
 bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 70 minutes; table and picture into docs/benchmarks
 	@scripts/setup failover
