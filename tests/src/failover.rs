@@ -4,6 +4,7 @@
 //! Nothing here judges by milliseconds: the oracle says whether two hosts ever answered at once, states say
 //! whether the cluster recovered, and the outages are told to whoever reads them.
 
+mod course;
 mod fault;
 mod strike;
 mod table;

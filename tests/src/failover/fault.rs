@@ -128,6 +128,16 @@ impl Fault {
         }
     }
 
+    /// Whether a VIP that moved may be on the host that it befell again, once it is mended. As no host is preferred, only
+    /// where the others may have lost etcd's leader with it: until they have another one, it may be the first that can
+    /// serve.
+    pub fn may_return(self) -> bool {
+        matches!(
+            self,
+            Self::CutOff | Self::ReceivingOnly | Self::SendingOnly | Self::VoterRestarted
+        )
+    }
+
     /// How long it lasts before it is mended, once the client is served.
     pub fn lasts(self) -> Duration {
         match self {

@@ -8,6 +8,7 @@ use khactl_lab::measure::{SampleKind, now_us, tally};
 use khactl_lab::oracle::{ASK_EVERY, Answers, Oracle, SILENT_AFTER};
 use khactl_lab::{LabHost, Signal, VIP};
 
+use super::course::{Course, Turn};
 use super::fault::{Fault, Then};
 use super::trial::{Seen, Trial};
 use crate::cluster::Cluster;
@@ -93,7 +94,8 @@ impl<'a> Watched<'a> {
         holder
     }
 
-    /// Inflicts a fault on the holder, mends it, and waits until all is well again.
+    /// Inflicts a fault on the holder, mends it, and waits until all is well again. Panics unless the VIP stayed or moved
+    /// as the fault means it.
     #[track_caller]
     pub fn trial(&mut self, fault: Fault, random: &mut Random) -> Trial {
         let from_us = now_us();
@@ -108,28 +110,29 @@ impl<'a> Watched<'a> {
             .forget_before(now_us().saturating_sub(us(PERIOD)));
         let struck = self.cluster.strike(fault, &holder);
         let struck_us = struck.at_us();
-        let next = self.await_holder(fault, &holder);
+        self.await_holder(fault, &holder, struck_us);
         self.await_served(now_us());
         thread::sleep(fault.lasts());
         let mended_us = now_us();
         self.cluster.mend(struck);
-        self.settled();
+        let last = self.settled();
         let over_us = now_us();
-        let trial = Trial {
+        let turns = self.turns(struck_us, over_us);
+        let course = Course {
+            fault,
+            struck: &holder,
+            turns: &turns,
+            mended: time(mended_us),
+            last: &last,
+        };
+        assert_eq!(course.complaint(), None, "{}: {turns:?}", fault.name());
+        Trial {
             fault,
             during: self.seen(struck_us, mended_us),
             after: self.seen(mended_us, over_us),
             // From the end of the trial before this one: no moment of the run goes unjudged.
             overlaps: self.overlaps(from_us, over_us),
-        };
-        let moved = next != holder;
-        let expected = match fault.then() {
-            Then::Stays => !moved,
-            Then::Moves => moved,
-            Then::Anywhere => true,
-        };
-        assert!(expected, "{}: from {holder} to {next}", fault.name());
-        trial
+        }
     }
 
     /// Who has answered so far; panics if the oracle or the client is blind.
@@ -189,14 +192,16 @@ impl<'a> Watched<'a> {
         self.overlaps(struck_us, now_us())
     }
 
-    /// Waits until one host answers, and if the fault takes the VIP from its holder, until it is another one.
+    /// Waits until one host has answered since the fault, and if that takes the VIP from its holder, until it is another
+    /// one.
     #[track_caller]
-    fn await_holder(&mut self, fault: Fault, before: &str) -> String {
+    fn await_holder(&mut self, fault: Fault, before: &str, struck_us: u64) {
         until("a host answers for the VIP", SOON, || {
             let now = time(now_us());
+            let from = now.saturating_sub(SILENT_AFTER).max(time(struck_us));
             let answers = self.answers();
             let fresh: Vec<_> = answers
-                .between(now.saturating_sub(SILENT_AFTER), now)
+                .between(from, now)
                 .map(|span| span.mac.to_string())
                 .collect();
             let mut answering = self
@@ -209,8 +214,28 @@ impl<'a> Watched<'a> {
             let one = answering.next()?;
             let alone = answering.next().is_none();
             let wanted = fault.then() != Then::Moves || one != before;
-            (alone && wanted).then(|| one.to_owned())
-        })
+            (alone && wanted).then_some(())
+        });
+    }
+
+    /// Who answered between two moments, in the order in which they began.
+    #[track_caller]
+    fn turns(&mut self, from_us: u64, to_us: u64) -> Vec<Turn> {
+        let answers = self.answers();
+        let hosts = self.cluster.lab().hosts();
+        let named = |mac: &str| {
+            let host = hosts.iter().find(|host| host.layout().mac == mac);
+            host.map_or(mac, LabHost::name).to_owned()
+        };
+        let mut turns: Vec<_> = answers
+            .between(time(from_us), time(to_us))
+            .map(|span| Turn {
+                host: named(&span.mac.to_string()),
+                from: span.from,
+            })
+            .collect();
+        turns.sort_by_key(|turn| turn.from);
+        turns
     }
 
     /// Waits until the client is served without a failure, by connections that it began from this moment on.
