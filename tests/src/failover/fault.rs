@@ -141,9 +141,9 @@ impl Fault {
     /// How long it lasts before it is mended, once the client is served.
     pub fn lasts(self) -> Duration {
         match self {
-            Self::BothStopped | Self::ApiserverHung if soak() => LONG,
-            Self::BothStopped
-            | Self::BothKilled
+            Self::BothStopped => LONG,
+            Self::ApiserverHung if soak() => LONG,
+            Self::BothKilled
             | Self::ApiserverHung
             | Self::CutOff
             | Self::ReceivingOnly
