@@ -40,6 +40,18 @@ fn no_fault_of_the_holder_gives_the_vip_two_holders_or_leaves_it_without_one() {
         .map(|trial| format!("{}: {trial:?}", trial.fault.name()))
         .collect();
     assert!(unserved.is_empty(), "unserved:\n{}", unserved.join("\n"));
+    let voters: Vec<_> = trials
+        .iter()
+        .filter_map(|trial| trial.voter_in_time)
+        .collect();
+    let answered = voters.iter().filter(|voter| voter.answered).count();
+    let took_part = voters.iter().filter(|voter| voter.took_part).count();
+    cluster.step(&format!(
+        "of {} voters that died {answered} were back while the lease ran, {took_part} took part in it",
+        voters.len()
+    ));
+    // Of one that comes later nothing is shown: nobody else holds any more what it could grant.
+    assert!(answered > 0 || voters.is_empty(), "none was back in time");
 
     // The control of it all: without the gate the same oracle sees what the gate prevents.
     let seen = watched.stopped_without_gate();

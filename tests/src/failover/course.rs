@@ -11,6 +11,8 @@ pub(super) struct Turn {
     pub(super) host: String,
     /// Its first answer.
     pub(super) from: Duration,
+    /// Its last answer.
+    pub(super) to: Duration,
 }
 
 /// One fault, from the moment when it happened until all was well again.
@@ -35,6 +37,14 @@ impl Course<'_> {
             Then::Moves => self.kept(),
             Then::Anywhere => None,
         }
+    }
+
+    /// Whether the lease that ran when the fault happened still did at a moment: its holder has answered since, while the
+    /// fault lasted.
+    pub(super) fn lease_ran_at(&self, at: Duration) -> bool {
+        self.turns
+            .iter()
+            .any(|turn| turn.host == self.struck && turn.from < self.mended && turn.to >= at)
     }
 
     /// It should have stayed all the while.
@@ -74,14 +84,19 @@ impl Course<'_> {
 mod tests {
     use super::*;
 
+    fn turn(host: &str, from_ms: u64, to_ms: u64) -> Turn {
+        Turn {
+            host: host.to_owned(),
+            from: Duration::from_millis(from_ms),
+            to: Duration::from_millis(to_ms),
+        }
+    }
+
     /// The fault befalls `a` at 0 ms and is mended at 1000 ms.
     fn complaint(fault: Fault, turns: &[(&str, u64)], last: &str) -> Option<String> {
         let turns: Vec<_> = turns
             .iter()
-            .map(|(host, from_ms)| Turn {
-                host: (*host).to_owned(),
-                from: Duration::from_millis(*from_ms),
-            })
+            .map(|(host, from_ms)| turn(host, *from_ms, *from_ms))
             .collect();
         Course {
             fault,
@@ -130,6 +145,24 @@ mod tests {
         assert_eq!(complaint(fault, &after, "a"), None);
         let before = [("a", 0), ("b", 240), ("a", 800)];
         assert!(complaint(fault, &before, "a").is_some());
+    }
+
+    #[test]
+    fn a_lease_ran_until_its_holders_last_answer_before_the_heal() {
+        let turns = [
+            turn("a", 0, 220),
+            turn("b", 240, 2000),
+            turn("a", 1500, 2000),
+        ];
+        let course = Course {
+            fault: Fault::VoterRestarted,
+            struck: "a",
+            turns: &turns,
+            mended: Duration::from_secs(1),
+            last: "a",
+        };
+        let ran_at = |ms| course.lease_ran_at(Duration::from_millis(ms));
+        assert!(ran_at(90) && ran_at(220) && !ran_at(221));
     }
 
     #[test]

@@ -27,14 +27,30 @@ pub struct Struck {
     at_us: u64,
     /// The host's khavip before that.
     khavip: Option<Vec<u32>>,
+    /// Of another voter that died too; none if none did.
+    voter_back: Option<VoterBack>,
     /// What keeps the processors busy, until this is mended.
     load: Vec<Running>,
+}
+
+/// When the khavip that follows a voter's dead one was there, in microseconds since boot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VoterBack {
+    /// It answered at its socket.
+    pub(super) answered_us: u64,
+    /// It took part in the lease.
+    pub(super) took_part_us: u64,
 }
 
 impl Struck {
     /// Just before it happened, in microseconds since boot.
     pub fn at_us(&self) -> u64 {
         self.at_us
+    }
+
+    /// When another voter that died too was back; none if none died.
+    pub(super) fn voter_back(&self) -> Option<VoterBack> {
+        self.voter_back
     }
 }
 
@@ -57,6 +73,7 @@ impl Cluster {
             Vec::new()
         };
         let khavip = self.component_pids(host).remove("khavip");
+        let voter = (fault == Fault::VoterRestarted).then(|| self.khavip_of(&others[0]));
         let at_us = now_us();
         match fault {
             Fault::KhadKilled => self.kill_agent(host),
@@ -80,11 +97,13 @@ impl Cluster {
                 self.signalled(&others[0], &["khavip"], Signal::KILL);
             }
         }
+        let voter_back = voter.map(|before| self.await_other_khavip(&others[0], before));
         Struck {
             fault,
             host: host.to_owned(),
             at_us,
             khavip,
+            voter_back,
             load,
         }
     }
@@ -124,6 +143,35 @@ impl Cluster {
         for busy in struck.load {
             busy.kill();
         }
+    }
+
+    /// The khavip that answers at a host's socket, as the host numbers it.
+    #[track_caller]
+    fn khavip_of(&self, host: &str) -> u32 {
+        until(&format!("khavip of {host} answers"), SOON, || {
+            Some(self.vip_status(host)?.pid)
+        })
+    }
+
+    /// Waits until another khavip than this one takes part in the lease.
+    #[track_caller]
+    fn await_other_khavip(&self, host: &str, before: u32) -> VoterBack {
+        let mut answered_us = None;
+        until(
+            &format!("another khavip of {host} takes part"),
+            SOON,
+            || {
+                let status = self.vip_status(host)?;
+                if status.pid == before {
+                    return None;
+                }
+                let answered_us = *answered_us.get_or_insert_with(now_us);
+                status.lease?.running.then(|| VoterBack {
+                    answered_us,
+                    took_part_us: now_us(),
+                })
+            },
+        )
     }
 
     /// More than the machine has cores.

@@ -65,6 +65,7 @@ mod tests {
                 two_holders: Duration::ZERO,
             },
             after: Seen::default(),
+            voter_in_time: None,
             overlaps: Vec::new(),
         };
         let text = table(&[trial(240), trial(300), trial(200)]);

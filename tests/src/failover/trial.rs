@@ -13,6 +13,8 @@ pub struct Trial {
     pub during: Seen,
     /// From then on.
     pub after: Seen,
+    /// Of another voter that died too; none where none did.
+    pub voter_in_time: Option<VoterInTime>,
     /// Where two hosts answered for the VIP at once, in words.
     pub overlaps: Vec<String>,
 }
@@ -26,4 +28,13 @@ pub struct Seen {
     pub lost: usize,
     /// For how long two hosts answered for the VIP.
     pub two_holders: Duration,
+}
+
+/// How far a voter that died was back while the lease of the host that was struck still ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoterInTime {
+    /// Its new khavip answered at its socket.
+    pub answered: bool,
+    /// It took part in the lease.
+    pub took_part: bool,
 }

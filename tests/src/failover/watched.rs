@@ -10,7 +10,7 @@ use khactl_lab::{LabHost, Signal, VIP};
 
 use super::course::{Course, Turn};
 use super::fault::{Fault, Then};
-use super::trial::{Seen, Trial};
+use super::trial::{Seen, Trial, VoterInTime};
 use crate::cluster::Cluster;
 use crate::probe::Probe;
 use crate::random::Random;
@@ -110,6 +110,7 @@ impl<'a> Watched<'a> {
             .forget_before(now_us().saturating_sub(us(PERIOD)));
         let struck = self.cluster.strike(fault, &holder);
         let struck_us = struck.at_us();
+        let voter_back = struck.voter_back();
         self.await_holder(fault, &holder, struck_us);
         self.await_served(now_us());
         thread::sleep(fault.lasts());
@@ -130,6 +131,10 @@ impl<'a> Watched<'a> {
             fault,
             during: self.seen(struck_us, mended_us),
             after: self.seen(mended_us, over_us),
+            voter_in_time: voter_back.map(|back| VoterInTime {
+                answered: course.lease_ran_at(time(back.answered_us)),
+                took_part: course.lease_ran_at(time(back.took_part_us)),
+            }),
             // From the end of the trial before this one: no moment of the run goes unjudged.
             overlaps: self.overlaps(from_us, over_us),
         }
@@ -232,6 +237,7 @@ impl<'a> Watched<'a> {
             .map(|span| Turn {
                 host: named(&span.mac.to_string()),
                 from: span.from,
+                to: span.to,
             })
             .collect();
         turns.sort_by_key(|turn| turn.from);
