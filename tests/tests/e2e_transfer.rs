@@ -1,7 +1,11 @@
 //! Handing over on purpose, a killed khavip, and a spec that changes while the cluster runs: one cluster, one thing
-//! after the other, each of which must leave the VIP on exactly one host.
+//! after the other, each of which must leave the VIP on exactly one host, and none of which may give it two holders
+//! meanwhile.
 
-use khactl_lab::Signal;
+use std::time::Duration;
+
+use khactl_lab::oracle::Oracle;
+use khactl_lab::{Signal, VIP};
 use khactl_tests::{Cluster, LONG, SOON, SPEC, until};
 use serde_json::{Value, json};
 
@@ -9,16 +13,41 @@ const HOSTS: usize = 3;
 
 #[test]
 fn the_vip_and_the_leadership_go_where_they_are_sent_and_a_killed_khavip_comes_back() {
-    let cluster = Cluster::up("e2etransfer", HOSTS);
-    the_vip_goes_to_every_host(&cluster);
-    who_cannot_have_it_is_told_why(&cluster);
-    the_leadership_goes_to_every_host(&cluster);
-    the_spec_changes_while_the_cluster_runs(&cluster);
-    the_balancers_change_while_the_cluster_runs(&cluster);
-    a_killed_khavip_is_released_and_started_again(&cluster);
-    a_khavip_killed_while_khad_is_dead_is_released_by_the_next_khad(&cluster);
-    a_khavip_that_is_asked_to_end_hands_over(&cluster);
-    a_host_on_its_way_down_hands_over_and_stands_back(&cluster);
+    let cluster = Cluster::boot("e2etransfer", HOSTS);
+    let oracle = match Oracle::start(cluster.lab(), &[VIP.into()]) {
+        Ok(oracle) => oracle,
+        Err(error) => panic!("the oracle does not start: {error}"),
+    };
+    cluster.form(&cluster.spec());
+    let parts: [fn(&Cluster); 9] = [
+        the_vip_goes_to_every_host,
+        who_cannot_have_it_is_told_why,
+        the_leadership_goes_to_every_host,
+        the_spec_changes_while_the_cluster_runs,
+        the_balancers_change_while_the_cluster_runs,
+        a_killed_khavip_is_released_and_started_again,
+        a_khavip_killed_while_khad_is_dead_is_released_by_the_next_khad,
+        a_khavip_that_is_asked_to_end_hands_over,
+        a_host_on_its_way_down_hands_over_and_stands_back,
+    ];
+    for part in parts {
+        part(&cluster);
+        one_holder_at_any_time(&oracle);
+    }
+}
+
+/// Panics if two hosts answered for the VIP at once, since the cluster was made.
+#[track_caller]
+fn one_holder_at_any_time(oracle: &Oracle) {
+    let answers = match oracle.answers() {
+        Ok(answers) => answers,
+        Err(error) => panic!("the oracle saw not everything: {error}"),
+    };
+    let spans = answers.spans().iter();
+    let (arp, ip) = spans.fold((0, 0), |(arp, ip), span| (arp + span.arp, ip + span.ip));
+    assert!(arp > 0 && ip > 0, "the oracle saw {arp} ARP and {ip} IP");
+    let overlaps = answers.overlaps(Duration::ZERO, Duration::MAX);
+    assert!(overlaps.is_empty(), "two at once: {overlaps:?}");
 }
 
 #[track_caller]
