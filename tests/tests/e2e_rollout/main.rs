@@ -287,20 +287,70 @@ fn agents_are_upgraded_under_load(hosts: &Hosts, vars: &Value) -> PathBuf {
     inventory
 }
 
-/// It hands over on its way down, and comes back by itself.
+/// It hands the VIP over and ends its components in order on its way down, as its journal and khavip's log tell: without
+/// that the others would have the VIP a moment later all the same. It comes back by itself.
 fn a_host_is_rebooted(hosts: &Hosts) {
-    let boot = |host| {
-        hosts
-            .sh(host, "cat /run/khactl-test-boot 2>/dev/null")
-            .stdout
+    const HOST: &str = "cp2";
+    const LOG: &str = "/var/log/khactl/khavip.log";
+    hosts.await_ready("cp1", HOSTS.len());
+    hosts.sh("cp1", &format!("khactl vip transfer {HOST}")).ok();
+    assert!(has_vip(hosts, HOST), "{HOST} does not hold the VIP");
+    let mark = format!(
+        "touch /run/khactl-test-boot; tr -d '\\n-' < /proc/sys/kernel/random/boot_id; date +' %s'; wc -l < {LOG}"
+    );
+    let mark = hosts.sh(HOST, &mark).ok();
+    let mark: Vec<&str> = mark.split_whitespace().collect();
+    let [boot, began_s, logged] = mark[..] else {
+        panic!("no boot, time and number of lines: {mark:?}");
     };
-    hosts.sh("cp2", "echo before > /run/khactl-test-boot").ok();
-    hosts.sh("cp2", "systemctl reboot");
-    until("cp2 has begun anew", LONG, || {
-        let up = hosts.sh("cp2", "true").is_ok();
-        (up && boot("cp2").is_empty()).then_some(())
+    let is_back = || hosts.sh(HOST, "test ! -e /run/khactl-test-boot").is_ok();
+
+    hosts.sh(HOST, "systemctl reboot");
+    let next = until("another host has the VIP", SOON, || {
+        HOSTS
+            .into_iter()
+            .find(|host| *host != HOST && has_vip(hosts, host))
     });
-    hosts.await_ready("cp2", HOSTS.len());
+    assert!(!is_back(), "{HOST} was back before {next} had the VIP");
+    until(&format!("{HOST} has begun anew"), LONG, || {
+        is_back().then_some(())
+    });
+    hosts.await_ready(HOST, HOSTS.len());
+
+    let journal = format!(
+        "journalctl --no-pager -o cat -b {boot} --since=@{began_s} -u khactl-shutdown.service -u khad.service"
+    );
+    let journal = hosts.sh(HOST, &journal).ok();
+    for said in [
+        "this host does not hold the VIP held=true",
+        "this host goes down: its components are ended",
+    ] {
+        assert!(journal.contains(said), "{said:?} is not in {journal}");
+    }
+    for warned in [
+        "the others take it when its lease runs out",
+        "not every component has ended in order",
+    ] {
+        assert!(!journal.contains(warned), "{journal}");
+    }
+    let since = logged.parse::<usize>().map_or(1, |lines| lines + 1);
+    let khavip = hosts.sh(HOST, &format!("tail -n +{since} {LOG}")).ok();
+    let (before_its_end, _) = khavip
+        .split_once("asked to end")
+        .expect("khavip was not told to end");
+    assert!(
+        before_its_end.contains("the VIP left") && !khavip.contains("the VIP is still here"),
+        "{khavip}"
+    );
+    hosts.step(&format!(
+        "{HOST} handed the VIP over to {next}, and is back"
+    ));
+}
+
+/// Whether the VIP is on that host's interface.
+fn has_vip(hosts: &Hosts, host: &str) -> bool {
+    let listed = hosts.sh(host, "ip -o addr show to 10.77.0.100");
+    !listed.stdout.trim().is_empty()
 }
 
 fn a_host_loses_its_power(hosts: &Hosts, lost: &str) {
