@@ -17,6 +17,13 @@ const KHACTL_LASTS: Duration = Duration::from_millis(1250);
 /// For what is over at once: twice the lease of profile `lan`, in case that it is not.
 const KHACTL_INSTANT: Duration = Duration::from_millis(500);
 
+/// keepalived's usual script is given up twice, each time after up to 2 s, and the next host takes over a part of an
+/// advertisement later. After 8 s at the earliest khad would end the apiserver and start another.
+const KEEPALIVED_HUNG: Duration = Duration::from_secs(7);
+
+/// Checks take up to 1.5 s to condemn an apiserver that says nothing.
+const KHACTL_HUNG: Duration = Duration::from_secs(2);
+
 /// One fault.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
@@ -41,6 +48,10 @@ pub(crate) enum Fault {
     OrderlyStop,
     /// `khactl vip transfer`
     Transfer,
+    /// Somebody removes the address from the holder's interface
+    AddressDeleted,
+    /// The holder's own apiserver stands still (SIGSTOP): it takes connections and says nothing
+    ApiserverHung,
     /// The holder's own apiserver dies
     ApiserverKilled,
     /// The same, seen by the programs of the holder, which ask at 127.0.0.1
@@ -51,7 +62,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, the one that takes longest to recover from at the end.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::CutOff,
         Self::HearsNothing,
         Self::SaysNothing,
@@ -61,6 +72,8 @@ impl Fault {
         Self::KhavipKilled,
         Self::OrderlyStop,
         Self::Transfer,
+        Self::AddressDeleted,
+        Self::ApiserverHung,
         Self::ApiserverKilled,
         Self::ApiserverKilledLoopback,
         Self::HostLost,
@@ -78,6 +91,8 @@ impl Fault {
             Self::KhavipKilled => "khavip killed",
             Self::OrderlyStop => "orderly stop",
             Self::Transfer => "transfer",
+            Self::AddressDeleted => "address deleted by hand",
+            Self::ApiserverHung => "own apiserver hung",
             Self::ApiserverKilled => "own apiserver killed",
             Self::ApiserverKilledLoopback => "own apiserver killed, by 127.0.0.1",
             Self::HostLost => "host lost",
@@ -111,9 +126,15 @@ impl Fault {
         self == Self::ApiserverKilledLoopback
     }
 
-    /// Whether somebody may go on holding the address who should not. Such a fault lasts exactly as long for
-    /// all who meet it, so that their times with two holders compare; any other at least until they are served.
-    pub(crate) fn leaves_a_holder(self) -> bool {
+    /// Whether it lasts exactly as long for all who meet it, served or not; any other lasts at least until they are served.
+    /// Where somebody may go on holding the address, so that their times with two holders compare; and where not all of
+    /// keepalived's may be served before it is undone.
+    pub(crate) fn ends_on_time(self) -> bool {
+        self.leaves_a_holder() || matches!(self, Self::AddressDeleted | Self::ApiserverHung)
+    }
+
+    /// Whether somebody may go on holding the address who should not.
+    fn leaves_a_holder(self) -> bool {
         matches!(
             self,
             Self::CutOff | Self::HearsNothing | Self::SaysNothing | Self::Stopped | Self::Killed
@@ -123,6 +144,8 @@ impl Fault {
     /// How long it lasts at the least.
     pub(crate) fn lasts(self, khactl: bool) -> Duration {
         match self {
+            Self::ApiserverHung if khactl => KHACTL_HUNG,
+            Self::ApiserverHung => KEEPALIVED_HUNG,
             _ if !khactl => KEEPALIVED_LASTS,
             // Checks take a second to notice a dead apiserver.
             Self::ApiserverKilled | Self::ApiserverKilledLoopback => KHACTL_LASTS,
@@ -144,7 +167,28 @@ mod tests {
                 .filter(|fault| fault.suits(contender))
                 .count()
         };
-        assert_eq!(count(Contender::KeepalivedFastest), 8);
+        assert_eq!(count(Contender::KeepalivedFastest), 10);
         assert_eq!(count(Contender::KhactlFast), Fault::ALL.len());
+    }
+
+    #[test]
+    fn words_of_earlier_journals_are_known_still() {
+        for word in [
+            "cut-off",
+            "hears-nothing",
+            "says-nothing",
+            "stopped",
+            "killed",
+            "khad-killed",
+            "khavip-killed",
+            "orderly-stop",
+            "transfer",
+            "apiserver-killed",
+            "apiserver-killed-loopback",
+            "host-lost",
+        ] {
+            let known = serde_json::from_str::<Fault>(&format!("\"{word}\""));
+            assert!(known.is_ok(), "{word}");
+        }
     }
 }

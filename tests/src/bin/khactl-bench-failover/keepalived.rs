@@ -118,6 +118,14 @@ impl<'a> Keepalived<'a> {
         Ok(())
     }
 
+    fn signal_apiserver(&self, host: &str, signal: Signal) -> anyhow::Result<()> {
+        ensure!(
+            self.cluster.host(host).signal("kube-apiserver", signal) > 0,
+            "{host} runs no kube-apiserver"
+        );
+        Ok(())
+    }
+
     fn await_gone(&self, host: &str, programs: &[&str]) {
         let host = self.cluster.host(host);
         until(
@@ -186,14 +194,19 @@ impl Side for Keepalived<'_> {
                 self.signal(holder, Signal::KILL)
             }
             Fault::OrderlyStop => self.signal(holder, Signal::TERM),
+            Fault::AddressDeleted => {
+                let removals: Vec<_> = self
+                    .contenders
+                    .iter()
+                    .map(|contender| format!("ip addr del {}/24 dev eth0", contender.vip()))
+                    .collect();
+                shell(host, &removals.join(" && "))
+            }
+            Fault::ApiserverHung => self.signal_apiserver(holder, Signal::STOP),
             Fault::ApiserverKilled => {
                 // Whoever supervises it takes longer than keepalived needs: so it stays dead meanwhile.
                 host.signal("khad", Signal::STOP);
-                ensure!(
-                    host.signal("kube-apiserver", Signal::KILL) > 0,
-                    "{holder} runs no kube-apiserver"
-                );
-                Ok(())
+                self.signal_apiserver(holder, Signal::KILL)
             }
             Fault::HostLost => Ok(self.cluster.lab().kill(holder)?),
             Fault::KhadKilled
@@ -210,6 +223,17 @@ impl Side for Keepalived<'_> {
         match fault {
             Fault::CutOff | Fault::HearsNothing | Fault::SaysNothing => Ok(lab.heal(holder)?),
             Fault::Stopped => self.signal(holder, Signal::CONT),
+            // Whatever it made of that: started anew it has the address as at the beginning.
+            Fault::AddressDeleted => {
+                self.signal(holder, Signal::TERM)?;
+                self.await_gone(holder, &["keepalived"]);
+                self.start_daemons(self.place_of(holder)?)
+            }
+            // khad may have replaced it by now; then there is nobody to go on.
+            Fault::ApiserverHung => {
+                lab.host(holder)?.signal("kube-apiserver", Signal::CONT);
+                Ok(())
+            }
             Fault::Killed | Fault::OrderlyStop => {
                 self.await_gone(holder, &["keepalived"]);
                 self.start_daemons(self.place_of(holder)?)

@@ -66,6 +66,8 @@ fn in_the_tests(fault: Fault) -> Option<failover::Fault> {
         Fault::KhadKilled => failover::Fault::KhadKilled,
         Fault::KhavipKilled => failover::Fault::KhavipKilled,
         Fault::OrderlyStop => failover::Fault::KhavipEnded,
+        Fault::AddressDeleted => failover::Fault::AddressDeleted,
+        Fault::ApiserverHung => failover::Fault::ApiserverHung,
         Fault::ApiserverKilled | Fault::ApiserverKilledLoopback => failover::Fault::ApiserverKilled,
         Fault::HostLost => failover::Fault::HostLost,
         Fault::Transfer => return None,

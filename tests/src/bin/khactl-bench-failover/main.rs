@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn everything_is_wanted_by_default_and_parts_by_name() {
         let all = wanted(&parse("khactl-bench-failover --rounds 20")).unwrap();
-        assert_eq!((all.contenders.len(), all.faults.len()), (5, 12));
+        assert_eq!((all.contenders.len(), all.faults.len()), (5, 14));
         let part =
             "khactl-bench-failover --only host-lost,cut-off --contenders khactl-fast --rounds 3";
         let part = wanted(&parse(part)).unwrap();

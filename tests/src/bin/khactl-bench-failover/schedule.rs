@@ -123,7 +123,7 @@ mod tests {
         let keys = keys(&blocks);
         let once: BTreeSet<_> = keys.iter().copied().collect();
         assert_eq!(once.len(), keys.len());
-        assert_eq!(keys.len(), 20 * (3 * 8 + 2 * 12));
+        assert_eq!(keys.len(), 20 * (3 * 10 + 2 * 14));
         let profiles: Vec<_> = blocks.iter().map(|block| block.profile.word()).collect();
         assert_eq!(profiles, ["lan", "fast"].repeat(4));
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn keepalived_alone_needs_one_profile_only() {
         let blocks = wanted(&[Contender::KeepalivedFastest]).left(&BTreeSet::new());
-        assert_eq!(keys(&blocks).len(), 20 * 8);
+        assert_eq!(keys(&blocks).len(), 20 * 10);
         assert!(
             blocks
                 .iter()

@@ -174,7 +174,7 @@ fn conduct(
     side.inflict(fault, &holder)?;
     let lasted = Duration::from_micros(now_us().saturating_sub(began_us));
     thread::sleep(fault.lasts(khactl).saturating_sub(lasted));
-    if !fault.leaves_a_holder() {
+    if !fault.ends_on_time() {
         watch.await_served()?;
     }
     let undone_us = now_us();

@@ -30,7 +30,8 @@ impl Target {
         }
         match (phase, fault) {
             (Phase::After, Fault::CutOff) => limits(20.0, 20.0),
-            (Phase::Before | Phase::After, _) => None,
+            (Phase::Before | Phase::After, _)
+            | (Phase::During, Fault::AddressDeleted | Fault::ApiserverHung) => None,
             (Phase::During, Fault::KhadKilled) => limits(5.0, 5.0),
             (Phase::During, Fault::KhavipKilled) => limits(30.0, 60.0),
             (Phase::During, Fault::ApiserverKilled | Fault::ApiserverKilledLoopback) => {
@@ -69,5 +70,11 @@ mod tests {
         assert!(!target.is_met(60.0, 121.0));
         let keepalived = Contender::KeepalivedFastest;
         assert_eq!(Target::of(keepalived, Fault::HostLost, Phase::During), None);
+        for fault in [Fault::AddressDeleted, Fault::ApiserverHung] {
+            assert_eq!(
+                Target::of(Contender::KhactlFast, fault, Phase::During),
+                None
+            );
+        }
     }
 }
