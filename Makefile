@@ -70,7 +70,7 @@ docs: setup ## the documents as a book, into the cache's folder book
 bench: build kube package ## the figures of the programs as they are released, side by side with the same components started by hand; table into docs/benchmarks
 	@$(ENV); KHACTL_PROGRAMS="$$CARGO_TARGET_DIR/release" cargo run --locked --quiet -p khactl-tests --bin khactl-bench -- --into docs/benchmarks
 
-bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 70 minutes; table and picture into docs/benchmarks
+bench-failover: build kube ## twenty rounds of every fault beside keepalived and haproxy, 85 minutes; table and picture into docs/benchmarks
 	@scripts/setup failover
 	@$(ENV); cargo run --locked --quiet -p khactl-tests --bin khactl-bench-failover -- --into docs/benchmarks
 
