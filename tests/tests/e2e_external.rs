@@ -6,7 +6,7 @@
 use std::fs;
 
 use khactl_lab::Signal;
-use khactl_tests::{Cluster, FOREIGN_CA, Foreign, SOON, Writer, until};
+use khactl_tests::{Cluster, FOREIGN_CA, Foreign, SOON, Writer, quick_start, until};
 
 const HOSTS: usize = 3;
 /// 6443 is the API servers' on every address.
@@ -92,6 +92,38 @@ fn a_control_plane_of_somebody_else_gets_a_vip_that_survives_the_loss_of_an_api_
         agents_have_other_certificates_after(&cluster, days);
         cluster.await_ready(HOSTS);
     }
+}
+
+/// Its spec names no file of authorities. The lab's hosts have the programs already: e2e_rollout types the line that installs
+/// the package where there is dpkg, among those of the hosts by hand.
+#[test]
+fn the_quick_start_of_the_external_mode_works_word_for_word() {
+    const INSTALLING: &str = "apt-get install ";
+    let by_hand = quick_start("Three hosts, by hand");
+    let cluster = Cluster::boot("e2eextquick", HOSTS);
+    let foreign = Foreign::start(&cluster);
+    let mut token = String::new();
+    for block in quick_start("External mode") {
+        assert!(!block.hosts.is_empty(), "where is it typed? {block:?}");
+        if block.script.starts_with(INSTALLING) {
+            assert!(by_hand.contains(&block), "{block:?}");
+            continue;
+        }
+        for host in &block.hosts {
+            cluster.step(&format!("{host}: {}", block.script.replace('\n', "; ")));
+            let typed = block.script.replace("TOKEN", &token);
+            let script = format!("set -e\ncd /etc/khactl\n{typed}");
+            let printed = cluster.run(host, "sh", &["-c", &script]).ok();
+            if block.script.contains("token create") {
+                // The last line; what goes before is the progress of init.
+                token = printed.lines().last().unwrap_or_default().to_owned();
+            }
+        }
+    }
+    assert!(!token.is_empty(), "the page makes no token");
+    cluster.await_ready(HOSTS);
+    foreign.client_kubeconfig(&cluster, PORT);
+    cluster.put("by-the-quick-start");
 }
 
 /// First the leader signs, once its clock is there too; then nobody is believed, and each signs for itself.

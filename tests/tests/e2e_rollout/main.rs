@@ -3,7 +3,6 @@
 
 mod inventories;
 mod mirror;
-mod quick_start;
 mod recap;
 mod tarball;
 mod traces;
@@ -13,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use khactl_lab::measure::Measurement;
-use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, repository, soak, until};
+use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, quick_start, repository, soak, until};
 use serde_json::{Value, json};
 
 use inventories::but;
@@ -106,11 +105,11 @@ fn the_quick_start_works_word_for_word() {
     for host in HOSTS {
         hosts.bring(host, &package, "khactl_0.1.0_amd64.deb");
     }
-    let page = repository().join("docs/quick-start.md");
-    let blocks = quick_start::blocks(&page, "Three hosts, by hand");
+    let blocks = quick_start("Three hosts, by hand");
     assert!(blocks.len() > 5, "only {} blocks found", blocks.len());
     let mut token = String::new();
     for block in blocks {
+        assert!(!block.hosts.is_empty(), "where is it typed? {block:?}");
         for host in &block.hosts {
             hosts.step(&format!("{host}: {}", block.script.replace('\n', "; ")));
             let typed = block.script.replace("TOKEN", &token);
