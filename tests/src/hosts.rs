@@ -45,6 +45,12 @@ impl Hosts {
         hosts.script("down", &[]).ok();
         hosts.script("up", &[&count.to_string()]).ok();
         hosts.step(&format!("{count} hosts answer"));
+        // Here, since there is no way to a registry from beside the hosts.
+        let mut ansible = Command::new(repository().join("scripts/ansible"));
+        ansible.arg("collection");
+        Running::start("scripts/ansible collection", ansible)
+            .wait(PLAYBOOK)
+            .ok();
         hosts
     }
 
@@ -198,16 +204,40 @@ impl Hosts {
             .arg(format!("khactl.cluster.{name}"))
             .args(more)
             .env_remove("SUDO_USER")
-            .env("USER", user)
+            .env("USER", user);
+        self.with_access(&mut command);
+        command
+    }
+
+    /// Gives Ansible the key to the hosts.
+    fn with_access(&self, command: &mut Command) {
+        command
             .env("ANSIBLE_NOCOLOR", "1")
             .env("ANSIBLE_PIPELINING", "1")
+            .env("ANSIBLE_PRIVATE_KEY_FILE", cache().join("hosts/id_ed25519"))
             .env("ANSIBLE_SSH_CONTROL_PATH_DIR", self.scratch().join("ssh"))
             .env(
                 "ANSIBLE_SSH_ARGS",
                 "-o ControlMaster=auto -o ControlPersist=30s -o ServerAliveInterval=2 -o ServerAliveCountMax=3 \
                  -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
             );
+    }
+
+    /// Runs a shell's script in the machine beside the hosts, as somebody who has Ansible, the key to the hosts, and `home`
+    /// as home and folder.
+    #[track_caller]
+    pub fn admin_types(&self, home: &Path, script: &str) -> Outcome {
+        let programs = cache().join("tools/ansible/bin");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.beside("bash");
         command
+            .args(["-ec", script])
+            .current_dir(home)
+            .env("HOME", home)
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .env_remove("ANSIBLE_COLLECTIONS_PATH");
+        self.with_access(&mut command);
+        Running::start(script, command).wait(PLAYBOOK)
     }
 
     /// Starts a playbook of the collection as `user`.

@@ -3,6 +3,7 @@
 
 mod inventories;
 mod mirror;
+mod quick_start;
 mod recap;
 mod tarball;
 mod traces;
@@ -12,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use khactl_lab::measure::Measurement;
-use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, quick_start, repository, soak, until};
+use khactl_tests::{Hosts, LONG, Packages, SOON, programs_dir, repository, soak, until};
 use serde_json::{Value, json};
 
 use inventories::but;
@@ -96,32 +97,6 @@ fn playbooks_make_keep_change_and_end_a_cluster() {
         assert_eq!(turn.ok(), "", "the turn was not given back on {host}");
     }
     a_purged_package_says_what_it_left(&hosts);
-}
-
-#[test]
-fn the_quick_start_works_word_for_word() {
-    let hosts = Hosts::up("e2equick", HOSTS.len());
-    let package = Packages::build(hosts.scratch(), "0.1.0", false).deb;
-    for host in HOSTS {
-        hosts.bring(host, &package, "khactl_0.1.0_amd64.deb");
-    }
-    let blocks = quick_start("Three hosts, by hand");
-    assert!(blocks.len() > 5, "only {} blocks found", blocks.len());
-    let mut token = String::new();
-    for block in blocks {
-        assert!(!block.hosts.is_empty(), "where is it typed? {block:?}");
-        for host in &block.hosts {
-            hosts.step(&format!("{host}: {}", block.script.replace('\n', "; ")));
-            let typed = block.script.replace("TOKEN", &token);
-            let printed = hosts.sh(host, &format!("set -e\n{typed}")).ok();
-            if block.script.contains("token create") {
-                // The last line; what goes before is the progress of init.
-                token = printed.lines().last().unwrap_or_default().to_owned();
-            }
-        }
-    }
-    hosts.await_ready("cp1", HOSTS.len());
-    api_answers_at_the_vip(&hosts, "cp1");
 }
 
 /// Gives what an idle agent has on its host: by then all are installed, and the others are still no members.
