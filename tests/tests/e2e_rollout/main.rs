@@ -258,6 +258,11 @@ fn agents_are_upgraded_under_load(hosts: &Hosts, vars: &Value) -> PathBuf {
             assert_ne!(before, &after, "it is still the old one");
         }
     }
+    let kept = hosts.sh("cp1", "ls /opt/khactl/release").ok();
+    assert!(
+        kept.starts_with("khactl_0.2.0_") && kept.lines().count() == 1,
+        "{kept}"
+    );
     inventory
 }
 
