@@ -8,12 +8,16 @@ use khactl_tests::{Hosts, Packages, quick_start, repository};
 
 use crate::{HOSTS, api_answers_at_the_vip};
 
+/// The page and the example inventory name the package of this version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[test]
 fn by_hand_it_works_word_for_word() {
     let hosts = Hosts::up("e2equick", HOSTS.len());
-    let package = Packages::build(hosts.scratch(), "0.1.0", false).deb;
+    let package = Packages::build(hosts.scratch(), VERSION, false).deb;
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
     for host in HOSTS {
-        hosts.bring(host, &package, "khactl_0.1.0_amd64.deb");
+        hosts.bring(host, &package, &name);
     }
     let blocks = quick_start("Three hosts, by hand");
     assert!(blocks.len() > 5, "only {} blocks found", blocks.len());
@@ -37,7 +41,7 @@ fn by_hand_it_works_word_for_word() {
 #[test]
 fn with_ansible_it_works_word_for_word() {
     let hosts = Hosts::up("e2equickans", HOSTS.len());
-    Packages::build(hosts.scratch(), "0.1.0", false);
+    Packages::build(hosts.scratch(), VERSION, false);
     let (file, _) = hosts.bundle_file();
     // In one folder, under the names that the example has.
     fs::rename(file, hosts.scratch().join("v1.20.2.tar.gz")).expect("the bundle's file");
