@@ -1,5 +1,5 @@
-//! The tarball, for systems without dpkg: a playbook installs it, its script upgrades and removes it. The bundle is made on
-//! the host, of what a mirror publishes.
+//! The tarball, for systems without dpkg: playbooks install and upgrade it, its script removes it. The bundle is made on the
+//! host, of what a mirror publishes.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use khactl_tests::{Hosts, Packages, SOON, bundle_versions, until};
 use serde_json::json;
 
 use crate::BUNDLE;
+use crate::inventories::but;
 use crate::mirror::Mirror;
 use crate::traces::Traces;
 
@@ -53,8 +54,15 @@ fn the_tarball_is_installed_upgraded_and_removed() {
     let pid = |program: &str| hosts.pid(HOST, program);
     let stayed = STAY.map(pid);
     let replaced = REPLACED.map(pid);
-    run(&hosts, &next, "0.2.0", "");
-    hosts.step("the second version is installed");
+    // A run that was killed had unpacked it, and installed nothing.
+    hosts.bring(HOST, &next, "khactl.tar.gz");
+    let unpacked = "tar -xzf khactl.tar.gz -C /opt/khactl/release";
+    hosts.sh(HOST, unpacked).ok();
+    let vars = but(&vars, &json!({ "khactl_package": next }));
+    let inventory = hosts.inventory(&[HOST], &vars);
+    hosts.playbook("upgrade_agent", &inventory, &[]).ok();
+    let kept = hosts.sh(HOST, "ls -d /opt/khactl/release/khactl-*").ok();
+    assert_eq!(kept.trim(), "/opt/khactl/release/khactl-0.2.0");
     for (program, before) in REPLACED.iter().zip(&replaced) {
         await_another(&hosts, program, before);
     }
