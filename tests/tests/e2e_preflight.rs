@@ -15,6 +15,15 @@ table inet closed {
     tcp dport 2380 drop
   }
 }";
+/// Drops the lease's datagrams.
+const DEAF: &str = "\
+table inet closed {
+  chain input {
+    type filter hook input priority 0
+    udp dport 9443 drop
+  }
+}";
+const OPENED: [&str; 4] = ["delete", "table", "inet", "closed"];
 
 #[test]
 fn what_stands_between_hosts_is_found_before_they_are_a_cluster_and_in_one() {
@@ -63,9 +72,14 @@ fn what_stands_between_hosts_is_found_before_they_are_a_cluster_and_in_one() {
     let found = Found::by(&cluster, &ask);
     assert_eq!(found.codes("paths"), ["KHA1130"], "{found:?}");
     assert_eq!(found.blocking, 1, "{found:?}");
-    cluster
-        .run("cp2", "nft", &["delete", "table", "inet", "closed"])
-        .ok();
+    cluster.run("cp2", "nft", &OPENED).ok();
+
+    cluster.step("a firewall that lets no datagram through");
+    cluster.run("cp2", "nft", &[DEAF]).ok();
+    let found = Found::by(&cluster, &ask);
+    assert_eq!(found.codes("paths"), ["KHA1137"], "{found:?}");
+    assert_eq!(found.blocking, 0, "{found:?}");
+    cluster.run("cp2", "nft", &OPENED).ok();
 
     cluster.step("a bundle that is nowhere");
     let without = spec.clone().bundle("/opt/khactl/nowhere");

@@ -11,6 +11,7 @@ async fn size_to(address: IpAddr) -> FullSize {
         to: "there".to_owned(),
         address,
         ports: Vec::new(),
+        datagrams: None,
     };
     path(tried).await.full_size
 }

@@ -185,6 +185,9 @@ pub struct PathFacts {
     /// The slowest of some small packets, there and back, in microseconds; `None`: none came back, or none was tried.
     #[serde(default)]
     pub round_trip_us: Option<u32>,
+    /// What became of a datagram to the port of the lease; `None`: none was sent.
+    #[serde(default)]
+    pub datagram: Option<PortAnswer>,
     /// How long the lease's datagrams from there have not come, in milliseconds; `None`: none are to come.
     pub lease_silent_ms: Option<u32>,
 }

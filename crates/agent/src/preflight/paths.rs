@@ -64,6 +64,8 @@ pub async fn from_here(node: &Node) -> Vec<PathFacts> {
             to: host.name.clone(),
             address: host.address,
             ports: ports(&state, host),
+            // Its khavip listens, and has no word for a stranger.
+            datagrams: None,
         };
         let lease_silent_ms = lease_silent_ms(node, host.id);
         async move {
@@ -129,6 +131,7 @@ async fn to_peers(agent: &Agent, spec: Option<&ValidSpec>, peers: &[IpAddr]) -> 
             to: peer.to_string(),
             address: *peer,
             ports: ports.clone(),
+            datagrams: Some(AGENT_PORT),
         });
     join_all(tried.map(path)).await
 }

@@ -27,6 +27,7 @@ pub(super) async fn findings(agent: &Agent, spec: Option<&ValidSpec>, joins: boo
             to: "the VIP".to_owned(),
             address,
             ports: vec![spec.balancer.port],
+            datagrams: None,
         });
     let facts = join_all(tried.map(path)).await;
     judge(&facts).into_iter().map(judged).collect()

@@ -1,10 +1,10 @@
-//! How this host reaches another one: TCP ports, each tried on its own, and the size of packets.
+//! How this host reaches another one: TCP ports, each tried on its own, datagrams, and the size of packets.
 
 use khactl_model::preflight::{PathFacts, PortAnswer};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 use super::echo;
@@ -12,6 +12,9 @@ use crate::offload::offload;
 
 /// A first packet that was lost is sent again after a second.
 const PATIENCE: Duration = Duration::from_millis(2_500);
+/// One may be lost, and a kernel does not complain of every one.
+const DATAGRAMS: usize = 3;
+const DATAGRAM_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whom to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Tried {
     pub address: IpAddr,
     /// TCP ports.
     pub ports: Vec<u16>,
+    /// Where an empty datagram is sent, if at all. Only where nobody listens does something come back: the kernel's complaint.
+    pub datagrams: Option<u16>,
 }
 
 /// Tries a path; takes four seconds at the most. Whoever listens sees a connection that says nothing.
@@ -33,7 +38,13 @@ pub async fn path(tried: Tried) -> PathFacts {
     for port in tried.ports {
         asked.spawn(async move { (port, answer(SocketAddr::new(address, port)).await) });
     }
-    let echoes = offload(move || echo::ask(address)).await;
+    let datagrams = tried.datagrams;
+    let (echoes, datagram) = tokio::join!(offload(move || echo::ask(address)), async move {
+        match datagrams {
+            Some(port) => Some(told(datagram(SocketAddr::new(address, port)).await)),
+            None => None,
+        }
+    });
     PathFacts {
         from: tried.from,
         to: tried.to,
@@ -41,6 +52,7 @@ pub async fn path(tried: Tried) -> PathFacts {
         ports: asked.join_all().await.into_iter().collect(),
         full_size: echoes.full_size,
         round_trip_us: echoes.round_trip_us,
+        datagram,
         lease_silent_ms: None,
     }
 }
@@ -48,8 +60,33 @@ pub async fn path(tried: Tried) -> PathFacts {
 async fn answer(to: SocketAddr) -> PortAnswer {
     match tokio::time::timeout(PATIENCE, TcpStream::connect(to)).await {
         Err(_) => PortAnswer::Silent,
-        Ok(Ok(_)) => PortAnswer::Open,
-        Ok(Err(error)) => match error.kind() {
+        Ok(connected) => told(connected.map(drop)),
+    }
+}
+
+/// Sends until something comes back.
+async fn datagram(to: SocketAddr) -> io::Result<()> {
+    let own: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((own, 0)).await?;
+    socket.connect(to).await?;
+    let mut answer = [0];
+    for _ in 0..DATAGRAMS {
+        socket.send(&[]).await?;
+        let came = tokio::time::timeout(DATAGRAM_PATIENCE, socket.recv(&mut answer)).await;
+        if let Ok(came) = came {
+            return came.map(drop);
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+fn told(tried: io::Result<()>) -> PortAnswer {
+    match tried {
+        Ok(()) => PortAnswer::Open,
+        Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
                 PortAnswer::Refused
             }
@@ -62,7 +99,6 @@ async fn answer(to: SocketAddr) -> PortAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
     use tokio::net::{TcpListener, TcpSocket};
 
     #[tokio::test]
@@ -74,14 +110,19 @@ mod tests {
         let silent = TcpSocket::new_v4().unwrap();
         silent.bind(SocketAddr::new(here, 0)).unwrap();
         let closed = silent.local_addr().unwrap().port();
+        // It takes datagrams from itself alone.
+        let taken = UdpSocket::bind((here, 0)).await.unwrap();
+        taken.connect(taken.local_addr().unwrap()).await.unwrap();
         let facts = path(Tried {
             from: "cp1".to_owned(),
             to: "cp2".to_owned(),
             address: here,
             ports: vec![open, closed],
+            datagrams: Some(taken.local_addr().unwrap().port()),
         })
         .await;
         assert_eq!(facts.ports[&open], PortAnswer::Open);
         assert_eq!(facts.ports[&closed], PortAnswer::Refused);
+        assert_eq!(facts.datagram, Some(PortAnswer::Refused));
     }
 }

@@ -19,6 +19,8 @@ const SMALLER: &str = "KHA1133";
 const UNASKED: &str = "KHA1134";
 /// The lease's datagrams do not come.
 const NO_DATAGRAMS: &str = "KHA1135";
+/// Those to a host that is not a member yet vanish.
+const DATAGRAMS_LOST: &str = "KHA1137";
 
 /// A member is heard many times in a lease; so long without a word is no jitter. In milliseconds.
 const LEASE_SILENT_MS_MAX: u32 = 10_000;
@@ -35,6 +37,7 @@ pub fn judge(paths: &[PathFacts], members: bool) -> Vec<Finding> {
         findings.extend(filtered(path, members));
         findings.extend(full_size(path));
         findings.extend(no_datagrams(path));
+        findings.extend(datagrams_lost(path));
     }
     if findings.iter().all(|finding| finding.level == Level::Info) && !paths.is_empty() {
         findings.insert(0, open(paths));
@@ -193,6 +196,27 @@ fn no_datagrams(path: &PathFacts) -> Option<Finding> {
     })
 }
 
+/// Where no agent listens no khavip does, and the host's kernel says so to a datagram that reaches it.
+fn datagrams_lost(path: &PathFacts) -> Option<Finding> {
+    let idle = path.ports.get(&AGENT_PORT) == Some(&PortAnswer::Refused);
+    let datagram = path.datagram.as_ref()?;
+    (idle && !answered(datagram)).then(|| {
+        Finding::new(
+            Level::Warning,
+            CHECK,
+            DATAGRAMS_LOST,
+            format!(
+                "{} answers at {AGENT_PORT} tcp, and says nothing to a datagram at {AGENT_PORT} udp, of which the VIP's lease is made",
+                way(path)
+            ),
+            format!(
+                "open {AGENT_PORT} udp in the firewalls of both hosts and between them; it is open already if they only keep back the \
+                 ICMP that would say so"
+            ),
+        )
+    })
+}
+
 /// From whom to whom, in words that a sentence can begin with.
 fn way(path: &PathFacts) -> String {
     let address = path.address.to_string();
@@ -216,6 +240,7 @@ mod tests {
             ports: ports.iter().cloned().collect(),
             full_size,
             round_trip_us: None,
+            datagram: None,
             lease_silent_ms: None,
         }
     }
@@ -305,6 +330,24 @@ mod tests {
             let mut path = path(&[(9443, PortAnswer::Open)], PASSES);
             path.lease_silent_ms = Some(silent_ms);
             assert_eq!(weighed(&judge(&[path], true)), [expected], "{silent_ms}");
+        }
+    }
+
+    #[test]
+    fn datagrams_that_vanish_on_the_way_to_an_idle_host_are_warned_of() {
+        for (agent, datagram, expected) in [
+            (PortAnswer::Refused, PortAnswer::Refused, (Level::Fine, "")),
+            (
+                PortAnswer::Refused,
+                PortAnswer::Silent,
+                (Level::Warning, "KHA1137"),
+            ),
+            // A member's khavip is silent to strangers.
+            (PortAnswer::Open, PortAnswer::Silent, (Level::Fine, "")),
+        ] {
+            let mut path = path(&[(9443, agent)], PASSES);
+            path.datagram = Some(datagram);
+            assert_eq!(weighed(&judge(&[path], false)), [expected]);
         }
     }
 

@@ -63,6 +63,7 @@ mod tests {
             ports: [(6443, answer)].into(),
             full_size,
             round_trip_us: None,
+            datagram: None,
             lease_silent_ms: None,
         }
     }
