@@ -34,10 +34,10 @@ package: rocksdb ## a .deb and a tarball of the release build, into the cache's 
 lab: build kube ## three hosts, one control plane: kill the holder and the leader, see the outage
 	@$(ENV); "$$KHACTL_PROGRAMS/khactl" lab demo
 
-test: build kube ## every test, on the real programs (as root)
+test: build kube ## every test, on the real programs (as root); the lease's simulation for three minutes (KHACTL_SIM_SECONDS)
 	@[ "$$(id -u)" = 0 ] || { echo "test: needs root (namespaces, loop devices): use sudo, or 'make verify'" >&2; exit 1; }
 	@echo "test: everything"
-	@$(ENV); $(NEXTEST) --profile ci
+	@$(ENV); KHACTL_SIM_SECONDS=$${KHACTL_SIM_SECONDS:-180} $(NEXTEST) --profile ci
 
 verify: rocksdb ## read-only checks: format, lints, dependencies, docs and their book, tests that need no root
 	@scripts/setup verify

@@ -4,8 +4,8 @@
 //! release for a dead process. The clock, the network, the kernel and the control side are simulated. A seed gives the
 //! same run every time.
 //!
-//! Environment: `KHACTL_SIM_SEEDS` how many seeds, `KHACTL_SIM_FIRST` the first of them, `KHACTL_SIM_SEED` one seed
-//! alone, with its trace.
+//! Environment: `KHACTL_SIM_SEEDS` how many seeds at least, `KHACTL_SIM_SECONDS` for how long at least, `KHACTL_SIM_FIRST`
+//! the first of them, `KHACTL_SIM_SEED` one seed alone, with its trace.
 
 mod biases;
 mod control;
@@ -24,8 +24,10 @@ mod trace;
 mod verdict;
 mod world;
 
+use std::time::Duration;
+
 use control::Control;
-use runner::{number, replay, run};
+use runner::{number, replay, run_for};
 use scenario::Scenario;
 
 /// No simulated cluster has more hosts.
@@ -33,7 +35,7 @@ const HOSTS_MAX: usize = 8;
 
 const CLUSTER: [u8; 16] = *b"simulated leases";
 
-/// What continuous integration runs.
+/// What every test run has; continuous integration goes on for three minutes (`make test`).
 const SEEDS: u64 = 100_000;
 
 #[test]
@@ -46,17 +48,18 @@ fn no_seed_finds_two_holders_and_every_seed_ends_with_one() {
     }
     let first = number("KHACTL_SIM_FIRST").unwrap_or(0);
     let count = number("KHACTL_SIM_SEEDS").unwrap_or(SEEDS);
-    let outcome = run(&scenario, first, count, |_| true);
+    let at_least = Duration::from_secs(number("KHACTL_SIM_SECONDS").unwrap_or(0));
+    let outcome = run_for(&scenario, first, count, at_least, |_| true);
     if let Some((seed, violation)) = outcome.found {
         panic!("seed {seed}: {violation}; replay it with KHACTL_SIM_SEED={seed}");
     }
     println!(
-        "lease simulation: {} seeds, {} takeovers, {} changes of the members, never two holders",
+        "lease simulation: {} seeds from {first} on, {} takeovers, {} changes of the members, never two holders",
         outcome.seeds, outcome.takeovers, outcome.epochs
     );
-    assert_eq!(outcome.seeds, count);
+    assert!(outcome.seeds >= count, "{} seeds", outcome.seeds);
     assert!(
-        outcome.takeovers > 2 * count && outcome.epochs > count / 10,
+        outcome.takeovers > 2 * outcome.seeds && outcome.epochs > outcome.seeds / 10,
         "the simulation did not exercise the lease"
     );
 }

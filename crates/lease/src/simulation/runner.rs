@@ -1,7 +1,8 @@
 //! Runs seeds on every core, and replays one.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use super::scenario::Scenario;
 use super::verdict::Violation;
@@ -25,15 +26,27 @@ pub(super) fn run(
     count: u64,
     wanted: fn(&Violation) -> bool,
 ) -> Outcome {
+    run_for(scenario, first, count, Duration::ZERO, wanted)
+}
+
+/// The same, and goes on with the seeds that follow until so much time has passed.
+pub(super) fn run_for(
+    scenario: &Scenario,
+    first: u64,
+    count: u64,
+    at_least: Duration,
+    wanted: fn(&Violation) -> bool,
+) -> Outcome {
     let next = AtomicU64::new(first);
     let over = AtomicBool::new(false);
+    let long_enough = AtomicBool::new(at_least.is_zero());
     let total = Mutex::new(Outcome::default());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let worker = || {
         let mut own = Outcome::default();
         while !over.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count {
+            if seed >= first + count && long_enough.load(Ordering::Relaxed) {
                 break;
             }
             let mut world = World::new(seed, *scenario, false);
@@ -57,11 +70,19 @@ pub(super) fn run(
             total.found = own.found;
         }
     };
+    let (working, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        for _ in 1..cores {
-            scope.spawn(worker);
+        for _ in 0..cores {
+            let (worker, working) = (&worker, working.clone());
+            scope.spawn(move || {
+                worker();
+                drop(working);
+            });
         }
-        worker();
+        drop(working);
+        // Nobody says anything: the time passes, or all have ended before it, at a violation.
+        let _ = ended.recv_timeout(at_least);
+        long_enough.store(true, Ordering::Relaxed);
     });
     total.into_inner().expect("no worker panicked")
 }
