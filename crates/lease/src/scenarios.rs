@@ -211,6 +211,34 @@ fn p6_a_new_epoch_keeps_the_earned_deadline_and_goes_on_under_it() {
 }
 
 #[test]
+fn a_holder_announces_the_address_in_a_burst_and_then_every_ten_seconds() {
+    let mut table = Table::with_a_holder();
+    table.run(25_000 * MS);
+    let announced = |table: &mut Table, id: u64| -> Vec<u64> {
+        let asked = table.seat(id).asked.iter();
+        let announcements = asked.filter(|(_, effect)| *effect == Effect::Announce);
+        announcements.map(|(at, _)| *at / MS).collect()
+    };
+    let at = announced(&mut table, 1);
+    let pauses: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [20, 80, 400, 10_000, 10_000]);
+    for other in 2..=3 {
+        assert!(
+            announced(&mut table, other).is_empty(),
+            "{other} holds none"
+        );
+    }
+
+    // Who takes over begins with the burst again, and who lost it is silent.
+    let left = table.now / MS;
+    table.step(1, Input::HandOver { successor: Some(2) });
+    table.run(11_000 * MS);
+    assert_eq!(table.holder(), Some(2));
+    assert_eq!(announced(&mut table, 2).len(), 5);
+    assert!(announced(&mut table, 1).iter().all(|at| *at <= left));
+}
+
+#[test]
 fn p6_a_holder_that_was_removed_hands_over() {
     let mut table = Table::with_a_holder();
     for id in 1..=3 {
