@@ -25,13 +25,38 @@ pub async fn release_dead(khavip: &Path, run_dir: &Path, feed: &[u8]) -> io::Res
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(feed).await?;
-    }
-    match tokio::time::timeout(TIMEOUT, child.wait()).await {
+    let stdin = child.stdin.take();
+    // One that stands still before it reads takes no more than a pipe holds.
+    let ended = async {
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(feed).await?;
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(TIMEOUT, ended).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(io::Error::other(format!("it ended with {status}"))),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("it did not end in time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_one_shot_that_reads_nothing_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("khavip");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // More than a pipe holds.
+        let feed = vec![0; 1 << 20];
+        let error = release_dead(&program, folder.path(), &feed)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "it did not end in time");
     }
 }
