@@ -268,6 +268,23 @@ async fn quick_ends_are_counted_with_their_codes() {
 }
 
 #[tokio::test]
+async fn ends_with_other_arguments_are_counted_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let processes = open(folder.path()).await;
+    processes.adopt_all("c").await.unwrap();
+    for (digest, ends) in [("a", 1), ("a", 2), ("b", 1), ("a", 1)] {
+        let before = processes.facts().remove(&ETCD).map_or(0, |fact| fact.pid);
+        processes.ensure(shell("exit 7", digest)).await.unwrap();
+        let ended = until(&processes, |fact| !fact.running && fact.pid != before).await;
+        assert_eq!(
+            (ended.digest.as_str(), ended.quick_exits),
+            (digest, ends),
+            "{ended:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn hung_process_is_ended_although_it_hears_nothing_and_its_end_counts() {
     let folder = tempfile::tempdir().unwrap();
     let processes = open(folder.path()).await;

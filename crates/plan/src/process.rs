@@ -6,6 +6,7 @@
 //! runs with another --------------> restart
 //! runs and hangs -----------------> end it; from then on as if it had ended by itself
 //! ended after a stable run -------> start at once
+//! ended with other arguments -----> start at once: its ends say nothing of these
 //! ended n times soon after start -> wait 250 ms * 2^(n-1), at most 30 s, then start
 //! ```
 //!
@@ -152,6 +153,9 @@ fn end_hung(cx: &Cx<'_>, name: ComponentName, pid: u32, why: &str) -> Plan {
 
 fn again(cx: &Cx<'_>, spec: ProcessSpec, process: &ProcessFact, patience: Patience) -> Plan {
     let name = spec.name;
+    if process.digest != digest(&spec) {
+        return start(spec, "what ended had other arguments");
+    }
     // Without an exit its end was not seen; it is as old as its start.
     let (ended_at_ms, how) = process
         .exit

@@ -192,7 +192,10 @@ impl Workshop {
             start_ticks: 0,
             exit: None,
             exit_before: before.and_then(|before| before.exit.clone()),
-            quick_exits: before.map_or(0, |before| before.quick_exits),
+            // What ended with other arguments says nothing of these.
+            quick_exits: before
+                .filter(|before| before.digest == spec.digest)
+                .map_or(0, |before| before.quick_exits),
         };
         record.store(&self.records)?;
         Ok((lock, record))

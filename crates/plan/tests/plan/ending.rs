@@ -4,7 +4,7 @@ use khactl_model::component::ComponentName;
 use khactl_plan::effect::Effect;
 use khactl_plan::{Status, crash_of};
 
-use crate::fake::{FakeCluster, spec, started, status};
+use crate::fake::{FakeCluster, parse, spec, started, status};
 
 const APISERVER: ComponentName = ComponentName::KubeApiserver;
 
@@ -42,6 +42,16 @@ fn after_quick_ends_it_is_started_when_the_back_off_is_over_and_not_before() {
     cluster.now_ms = until_ms - 1;
     assert!(started(&cluster.plan("cp1")).is_empty());
     cluster.now_ms = until_ms;
+    assert_eq!(started(&cluster.plan("cp1")), [APISERVER]);
+}
+
+#[test]
+fn after_ends_with_other_arguments_it_is_started_at_once() {
+    let mut cluster = settled();
+    cluster.end("cp1", APISERVER, 4);
+    assert_eq!(started(&cluster.plan("cp1")), []);
+    let yaml = cluster.spec.to_yaml();
+    cluster.spec = parse(&yaml.replace("extraArgs: {}", "extraArgs: {v: '4'}"));
     assert_eq!(started(&cluster.plan("cp1")), [APISERVER]);
 }
 

@@ -7,7 +7,7 @@ use khactl_model::command::{
 use khactl_model::component::ComponentName;
 use khactl_model::facts::{
     ComponentReport, EtcdMemberFact, ExitFact, Facts, FileFact, HostReport, LeafFact, ProbeFact,
-    ProcessFact, VipFact,
+    ProcessFact, STABLE_MS, VipFact,
 };
 use khactl_model::spec::{ClusterSpec, Mode, ValidSpec};
 use khactl_model::state::{ClusterState, Host, Role};
@@ -181,6 +181,11 @@ impl FakeCluster {
             .collect();
         for facts in self.facts.values_mut() {
             facts.confirmed = true;
+            for process in facts.processes.values_mut() {
+                if process.running && self.now_ms - process.started_at_ms >= STABLE_MS {
+                    process.quick_exits = 0;
+                }
+            }
             for (name, process) in &facts.processes {
                 let probe = ProbeFact {
                     ready: process.running,
@@ -393,6 +398,9 @@ impl FakeCluster {
                 if known.is_some_and(|known| known.running && known.digest == digest) {
                     return;
                 }
+                let ended = known.filter(|known| !known.running && known.digest == digest);
+                let quick_exits = ended.map_or(0, |ended| ended.quick_exits);
+                let last_exit = known.and_then(|known| known.exit.clone());
                 let fact = ProcessFact {
                     pid: 100,
                     running: true,
@@ -400,8 +408,8 @@ impl FakeCluster {
                     started_at_ms: now_ms,
                     start_ticks: now_ms / 10,
                     exit: None,
-                    last_exit: None,
-                    quick_exits: 0,
+                    last_exit,
+                    quick_exits,
                 };
                 facts.processes.insert(process.name, fact);
                 facts.etcd_data |= process.name == ComponentName::Etcd;
