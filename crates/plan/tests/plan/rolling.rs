@@ -246,3 +246,103 @@ fn a_component_that_ends_for_another_reason_takes_nothing_back() {
     assert_eq!(cluster.state.specs.last().unwrap().revision, 2);
     assert_eq!(cluster.state.arguments.rolled_back, None);
 }
+
+#[test]
+fn an_argument_that_makes_a_component_end_only_after_a_while_spreads_to_no_other_host_either() {
+    let mut cluster = three();
+    change(&mut cluster, "no-such: file");
+    let mut started = Vec::new();
+    let mut rounds = 0;
+    while cluster.state.arguments_of(1) == Some(1) || cluster.state.arguments.in_turn() == Some(1) {
+        started.extend(round(&mut cluster));
+        rounds += 1;
+        assert!(rounds < ROUNDS, "it never keeps them");
+    }
+    cluster.end("cp1", APISERVER, 1);
+    // It runs again, and that proves nothing for a minute.
+    for _ in 0..ROUNDS {
+        started.extend(round(&mut cluster));
+    }
+    assert!(cluster.runs("cp1", APISERVER));
+    let why = cluster.plan_cluster().status.why().to_owned();
+    assert!(why.contains("kube-apiserver of cp1 ended"), "{why}");
+    cluster.end("cp1", APISERVER, 2);
+    lead(&mut cluster);
+    for _ in 0..ROUNDS {
+        started.extend(round(&mut cluster));
+    }
+    assert!(
+        started.iter().all(|(host, _)| host == "cp1"),
+        "it spread: {started:?}"
+    );
+    for host in ["cp1", "cp2", "cp3"] {
+        assert!(arguments_of(&cluster, host).is_empty(), "{host}");
+        assert!(cluster.runs(host, APISERVER), "{host}");
+    }
+    let back = cluster.state.arguments.rolled_back.as_ref();
+    assert_eq!(back.map(|back| back.revision), Some(2));
+    assert_eq!(cluster.plan_cluster().status, Status::Ready);
+}
+
+#[test]
+fn one_end_of_a_component_that_runs_on_holds_a_change_up_for_a_minute_only() {
+    let mut cluster = three();
+    change(&mut cluster, "v: '4'");
+    let mut rounds = 0;
+    while cluster.state.arguments_of(1) == Some(1) || cluster.state.arguments.in_turn() == Some(1) {
+        round(&mut cluster);
+        rounds += 1;
+        assert!(rounds < ROUNDS, "it never keeps them");
+    }
+    cluster.end("cp1", APISERVER, 1);
+    for _ in 0..4 * ROUNDS {
+        round(&mut cluster);
+    }
+    assert!(cluster.state.arguments.hosts.is_empty());
+    assert_eq!(cluster.state.arguments.rolled_back, None);
+    assert_eq!(arguments_of(&cluster, "cp3").len(), 1);
+    assert_eq!(cluster.plan_cluster().status, Status::Ready);
+}
+
+#[test]
+fn arguments_that_mend_what_ends_everywhere_are_taken_although_no_host_is_well() {
+    const HOSTS: [&str; 3] = ["cp1", "cp2", "cp3"];
+    let mut cluster = three();
+    for host in HOSTS {
+        cluster.end(host, APISERVER, 5);
+    }
+    change(&mut cluster, "v: '4'");
+    for _ in 0..2 * ROUNDS {
+        round(&mut cluster);
+        for host in HOSTS {
+            // What has not taken them ends at once.
+            if arguments_of(&cluster, host).is_empty() && cluster.runs(host, APISERVER) {
+                cluster.end(host, APISERVER, 5);
+            }
+        }
+    }
+    for host in HOSTS {
+        assert_eq!(arguments_of(&cluster, host).len(), 1, "{host}");
+        assert!(cluster.runs(host, APISERVER), "{host}");
+    }
+    assert_eq!(cluster.state.arguments.rolled_back, None);
+    assert_eq!(cluster.plan_cluster().status, Status::Ready);
+}
+
+fn starts_a_scheduler(_: &str, effect: &Effect) -> bool {
+    let Effect::EnsureProcess(process) = effect else {
+        return false;
+    };
+    process.name == ComponentName::KubeScheduler
+}
+
+#[test]
+fn other_arguments_of_another_component_wait_for_one_that_ends_again_and_again() {
+    let mut cluster = three();
+    cluster.end("cp1", ComponentName::KubeScheduler, 5);
+    change(&mut cluster, "v: '4'");
+    for _ in 0..ROUNDS {
+        assert_eq!(round_but(&mut cluster, starts_a_scheduler), []);
+    }
+    assert_eq!(cluster.state.arguments.in_turn(), None);
+}
