@@ -30,7 +30,8 @@ fn a_gate_that_does_not_close_is_closed_again_before_its_deadline_and_nothing_is
     });
     let closed = port.told().intervals.last().expect("was open").1;
     assert!(closed < deadline, "it did not wait for the deadline");
-    cluster.await_holder(Some(first));
+    // On a busy machine that may be the first one again, once its rest is over.
+    cluster.await_holder(None);
     cluster.assert_never_two();
 }
 
