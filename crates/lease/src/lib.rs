@@ -55,6 +55,8 @@ pub use lease::{Identity, Input, Lease, View};
 pub use message::{Message, NackReason};
 pub use record::Record;
 pub use replay::Replay;
-pub use slots::{RECORD_LEN, RecordBinding, SLOT_LEN, decode_record, encode_slot, slot_offset};
+pub use slots::{
+    RECORD_LEN, RecordBinding, SLOT_LEN, Stamp, decode_record, encode_slot, has_slept, slot_offset,
+};
 pub use timing::{Profile, T_MAX, Timing, TimingError};
 pub use wire::{AUTHENTICATED_LEN, DATAGRAM_LEN, Datagram, MAC_LEN, WireError, decode, encode};

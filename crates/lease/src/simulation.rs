@@ -33,6 +33,9 @@ use scenario::Scenario;
 /// No simulated cluster has more hosts.
 const HOSTS_MAX: usize = 8;
 
+/// No simulated host sleeps for less, in nanoseconds.
+const SLEEP_MIN: u64 = 100_000_000;
+
 const CLUSTER: [u8; 16] = *b"simulated leases";
 
 /// What every test run has; continuous integration goes on for three minutes (`make test`).

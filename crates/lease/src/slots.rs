@@ -28,6 +28,25 @@ pub struct RecordBinding {
     pub host: u64,
 }
 
+/// When a record was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Rises with every write.
+    pub sequence: u64,
+    /// For how long the host had slept since boot, in nanoseconds: CLOCK_BOOTTIME less CLOCK_MONOTONIC. If it has slept again
+    /// since ([`has_slept`]), the clock may have jumped ahead of the times in the record, and who starts with it starts
+    /// with a jump (P7).
+    pub slept: u64,
+}
+
+/// The clocks are not read at one moment; no machine sleeps for less than this.
+const SLEEP_MIN: u64 = 1_000_000;
+
+/// Whether a host that had slept for so long then, and for so long now, has slept in between. In nanoseconds.
+pub fn has_slept(then: u64, now: u64) -> bool {
+    then.abs_diff(now) > SLEEP_MIN
+}
+
 /// Where in the file the slot with this sequence number goes.
 pub fn slot_offset(sequence: u64) -> usize {
     if sequence.is_multiple_of(2) {
@@ -37,12 +56,12 @@ pub fn slot_offset(sequence: u64) -> usize {
     }
 }
 
-/// One slot. `sequence` rises with every write.
-pub fn encode_slot(binding: &RecordBinding, sequence: u64, record: &Record) -> [u8; SLOT_LEN] {
+/// One slot.
+pub fn encode_slot(binding: &RecordBinding, stamp: Stamp, record: &Record) -> [u8; SLOT_LEN] {
     let mut bytes = [0; SLOT_LEN];
     let b = &mut bytes;
     put(b, 0, MAGIC);
-    put(b, 8, sequence);
+    put(b, 8, stamp.sequence);
     b[16..32].copy_from_slice(&binding.boot_id);
     b[32..48].copy_from_slice(&binding.cluster);
     put(b, 48, binding.host);
@@ -60,6 +79,7 @@ pub fn encode_slot(binding: &RecordBinding, sequence: u64, record: &Record) -> [
     put(b, 208, u64::from(record.ready));
     put(b, 216, record.configuration.epoch());
     put(b, 224, record.configuration.members().len() as u64);
+    put(b, 232, stamp.slept);
     for (place, member) in record.configuration.members().iter().enumerate() {
         let start = MEMBERS_AT + place * MEMBER_LEN;
         put(b, start, member.id);
@@ -71,17 +91,17 @@ pub fn encode_slot(binding: &RecordBinding, sequence: u64, record: &Record) -> [
     bytes
 }
 
-/// The newest valid slot of a record's file and its sequence number; nothing if there is none.
-pub fn decode_record(binding: &RecordBinding, bytes: &[u8]) -> Option<(u64, Record)> {
+/// The newest valid slot of a record's file and its stamp; nothing if there is none.
+pub fn decode_record(binding: &RecordBinding, bytes: &[u8]) -> Option<(Stamp, Record)> {
     let (slots, _) = bytes.as_chunks::<SLOT_LEN>();
     slots
         .iter()
         .take(2)
         .filter_map(|slot| decode_slot(binding, slot))
-        .max_by_key(|(sequence, _)| *sequence)
+        .max_by_key(|(stamp, _)| stamp.sequence)
 }
 
-fn decode_slot(binding: &RecordBinding, bytes: &[u8; SLOT_LEN]) -> Option<(u64, Record)> {
+fn decode_slot(binding: &RecordBinding, bytes: &[u8; SLOT_LEN]) -> Option<(Stamp, Record)> {
     let bound = bytes[16..32] == binding.boot_id
         && bytes[32..48] == binding.cluster
         && at(bytes, 48) == binding.host;
@@ -122,7 +142,11 @@ fn decode_slot(binding: &RecordBinding, bytes: &[u8; SLOT_LEN]) -> Option<(u64, 
         ballot: ballot(104)?,
         released: ballot(128)?,
     };
-    Some((at(bytes, 8), record))
+    let stamp = Stamp {
+        sequence: at(bytes, 8),
+        slept: at(bytes, 232),
+    };
+    Some((stamp, record))
 }
 
 #[cfg(test)]
@@ -183,12 +207,23 @@ mod tests {
         )
     }
 
+    /// Each with a sleep of its own.
+    fn stamp(sequence: u64) -> Stamp {
+        Stamp {
+            sequence,
+            slept: !sequence,
+        }
+    }
+
     fn file(slots: &[(u64, Record)]) -> Vec<u8> {
         let mut bytes = vec![0; RECORD_LEN];
         for (sequence, record) in slots {
             let start = slot_offset(*sequence);
-            bytes[start..start + SLOT_LEN]
-                .copy_from_slice(&encode_slot(&BINDING, *sequence, record));
+            bytes[start..start + SLOT_LEN].copy_from_slice(&encode_slot(
+                &BINDING,
+                stamp(*sequence),
+                record,
+            ));
         }
         bytes
     }
@@ -197,7 +232,7 @@ mod tests {
         #[test]
         fn the_newest_record_is_read_back(older in records(), newer in records(), sequence in 0..u64::MAX) {
             let bytes = file(&[(sequence, older), (sequence + 1, newer)]);
-            prop_assert_eq!(decode_record(&BINDING, &bytes), Some((sequence + 1, newer)));
+            prop_assert_eq!(decode_record(&BINDING, &bytes), Some((stamp(sequence + 1), newer)));
         }
 
         #[test]
@@ -206,10 +241,10 @@ mod tests {
         ) {
             let mut bytes = file(&[(sequence, older)]);
             let start = slot_offset(sequence + 1);
-            let torn = encode_slot(&BINDING, sequence + 1, &newer);
+            let torn = encode_slot(&BINDING, stamp(sequence + 1), &newer);
             bytes[start..start + cut].copy_from_slice(&torn[..cut]);
             let whole = torn[cut..].iter().all(|byte| *byte == 0);
-            let expected = if whole { (sequence + 1, newer) } else { (sequence, older) };
+            let expected = if whole { (stamp(sequence + 1), newer) } else { (stamp(sequence), older) };
             prop_assert_eq!(decode_record(&BINDING, &bytes), Some(expected));
         }
 

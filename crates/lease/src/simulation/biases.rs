@@ -8,7 +8,7 @@ use crate::rules::Rule;
 pub(super) type Bias = (Scenario, u64);
 
 /// Every negative control.
-pub(super) const ALL: [Control; 25] = [
+pub(super) const ALL: [Control; 26] = [
     Control::NoGate,
     Control::RelativeGate,
     Control::Without(Rule::Fence),
@@ -28,6 +28,7 @@ pub(super) const ALL: [Control; 25] = [
     Control::ReleaseBeforeClose,
     Control::AnswerWhileOpen,
     Control::Without(Rule::NewBallot),
+    Control::SleepBetweenProcesses,
     Control::UnprovenDeath,
     Control::ReleaseWithoutClose,
     Control::SeveralVoters,
@@ -48,6 +49,15 @@ pub(super) fn bias(control: Control) -> Bias {
                 ..only(control, faults)
             };
             (scenario, 0)
+        }
+        Control::SleepBetweenProcesses => {
+            let faults = &[
+                (Fault::Suspend, 3),
+                (Fault::Kill, 3),
+                (Fault::CutLink, 3),
+                (Fault::Heal, 1),
+            ];
+            (only(control, faults), 46_000)
         }
         Control::RecordAfterAnswer => {
             let faults = &[

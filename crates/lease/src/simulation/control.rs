@@ -18,6 +18,8 @@ pub(super) enum Control {
     ReleaseBeforeClose,
     /// A host whose gate did not close answers others as if it had (P9).
     AnswerWhileOpen,
+    /// A process that starts with the record of before a sleep takes the clock for one that ran on (P7).
+    SleepBetweenProcesses,
     /// `khad` releases for a dead process and leaves the gate as it is (K2).
     ReleaseWithoutClose,
     /// `khad` releases for a process that it only believes to be dead (K1).

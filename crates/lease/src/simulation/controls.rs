@@ -112,6 +112,11 @@ fn a8_without_silence_after_a_clock_jump_two_hold() {
 }
 
 #[test]
+fn p7_with_a_sleep_between_two_processes_unnoticed_two_hold() {
+    must_be_noticed(Control::SleepBetweenProcesses);
+}
+
+#[test]
 fn p5_without_the_seq_echo_two_hold() {
     must_be_noticed(Control::Without(Rule::SeqEcho));
 }

@@ -21,6 +21,8 @@ pub(super) struct Host {
     pub(super) address: bool,
     /// Suspended: not even the kernel acts.
     pub(super) asleep: bool,
+    /// CLOCK_BOOTTIME less CLOCK_MONOTONIC.
+    pub(super) slept: u64,
     pub(super) process: Option<Process>,
     /// Rises with every start and death, so that events of an earlier process are known as such.
     pub(super) generation: u64,
@@ -82,6 +84,7 @@ impl Host {
             gate_until: 0,
             address: false,
             asleep: false,
+            slept: 0,
             process: None,
             generation: 0,
             timer: u64::MAX,
@@ -107,9 +110,10 @@ impl Host {
         self.since.0 + run.cast_unsigned()
     }
 
-    /// The clock leaps forward.
+    /// The clock leaps forward at the end of a sleep. How long that was makes no difference but that it shows.
     pub(super) fn leap(&mut self, now: u64, nanoseconds: u64) {
         self.since = (now, self.local(now) + nanoseconds);
+        self.slept += super::SLEEP_MIN + nanoseconds;
     }
 
     /// Whether the kernel lets packets of the address pass.
@@ -125,6 +129,7 @@ impl Host {
         self.gate_until = 0;
         self.address = false;
         self.asleep = false;
+        self.slept = 0;
         self.end_process();
     }
 

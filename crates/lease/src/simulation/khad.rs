@@ -107,7 +107,7 @@ impl World {
         if control != Control::ReleaseWithoutClose {
             (machine.gate_until, machine.address) = (0, false);
         }
-        let mut record = machine.tmpfs.open();
+        let mut record = machine.tmpfs.open(machine.slept);
         let ballot = record.as_mut().and_then(Record::release_for_dead_process);
         if steps >= 2
             && let Some(record) = record

@@ -8,7 +8,7 @@ use super::host::{Arrival, Process};
 use super::trace;
 use super::world::{Event, World};
 use crate::timing::MS;
-use crate::{Effect, Identity, Input, Lease, Message, Replay, SLOT_LEN};
+use crate::{Effect, Identity, Input, Lease, Message, Replay, SLOT_LEN, has_slept};
 
 /// Datagrams that a socket keeps for a process that stands still.
 const SOCKET: usize = 256;
@@ -42,7 +42,9 @@ impl World {
             incarnation,
             seed,
         };
-        let record = machine.tmpfs.open();
+        let record = machine.tmpfs.open(machine.slept);
+        let jumped = self.scenario.control != Control::SleepBetweenProcesses
+            && has_slept(machine.tmpfs.slept(), machine.slept);
         let lease = Lease::start_with(identity, now, record.as_ref(), &mut self.effects, rules);
         machine.generation += 1;
         machine.process = Some(Process {
@@ -54,7 +56,7 @@ impl World {
             read: None,
             undone: VecDeque::new(),
             socket: VecDeque::new(),
-            jumped: false,
+            jumped,
             fed: None,
             fit: None,
             hand_over: None,
@@ -109,6 +111,7 @@ impl World {
                 continue;
             }
             let (input, from) = if std::mem::take(&mut process.jumped) {
+                machine.tmpfs.set_slept(machine.slept);
                 (Input::ClockJump, None)
             } else if machine.timer <= limit {
                 machine.timer = u64::MAX;

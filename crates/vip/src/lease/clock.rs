@@ -1,10 +1,11 @@
 //! The clocks as the lease needs them. It only reads them; what a jump means the machine decides.
 
+use khactl_lease::has_slept;
 use khactl_sys::clock;
 
 const NS_PER_MS: u64 = 1_000_000;
 
-/// `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` differ only by suspends; less than this is the time between reading them.
+/// Less than this is the time between reading two clocks.
 const JUMP: u64 = NS_PER_MS;
 
 /// Three readings take less than a microsecond. What takes longer than this was interrupted, and is tried again.
@@ -22,19 +23,31 @@ pub(super) fn boottime_ns() -> u64 {
     nanoseconds(clock::boottime())
 }
 
+/// For how long the host has slept since boot, in nanoseconds.
+pub(super) fn slept_ns() -> u64 {
+    let (boot, monotonic, _) = read().unwrap_or_else(read_once);
+    boot.saturating_sub(monotonic)
+}
+
 /// Watches for suspends and for a clock that is slewed too fast.
 pub(super) struct Watch {
-    suspended: u64,
+    slept: u64,
     window: (u64, u64),
 }
 
 impl Watch {
-    pub(super) fn start() -> Self {
-        let (boot, monotonic, raw) = read().unwrap_or_else(read_once);
+    /// Of a host that had slept for so long when it was last looked at, be it by an earlier process.
+    pub(super) fn start(slept: u64) -> Self {
+        let (boot, _, raw) = read().unwrap_or_else(read_once);
         Self {
-            suspended: boot.saturating_sub(monotonic),
+            slept,
             window: (boot, raw),
         }
+    }
+
+    /// For how long the host had slept at the last look, in nanoseconds.
+    pub(super) fn slept(&self) -> u64 {
+        self.slept
     }
 
     /// True once for every jump, and for every window in which the clock erred by more than a per cent.
@@ -44,15 +57,15 @@ impl Watch {
     }
 
     fn judge(&mut self, boot: u64, monotonic: u64, raw: u64) -> bool {
-        let suspended = boot.saturating_sub(monotonic);
-        let jumped = suspended.abs_diff(self.suspended) > JUMP;
+        let slept = boot.saturating_sub(monotonic);
+        let jumped = has_slept(self.slept, slept);
         let (boot_run, raw_run) = (
             boot.saturating_sub(self.window.0),
             raw.saturating_sub(self.window.1),
         );
         let full = raw_run >= RATE_WINDOW;
         let strayed = full && boot_run.abs_diff(raw_run) > raw_run / RATE_PARTS + JUMP;
-        self.suspended = suspended;
+        self.slept = slept;
         if full || jumped {
             self.window = (boot, raw);
         }
@@ -93,7 +106,7 @@ mod tests {
     fn a_suspend_and_a_clock_slewed_too_fast_are_noticed_once() {
         let second = 1_000 * NS_PER_MS;
         let mut watch = Watch {
-            suspended: 5,
+            slept: 5,
             window: (second, second),
         };
         assert!(!watch.judge(2 * second + 5, 2 * second, 2 * second));

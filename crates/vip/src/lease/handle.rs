@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use khactl_lease::RecordBinding;
 
+use super::clock::slept_ns;
 use super::command::{Commands, HandOver};
 use super::contact_file::ContactFile;
 use super::feed::Prepared;
@@ -69,7 +70,7 @@ pub fn spawn(config: LeaseConfig, port: Box<dyn VipPort>) -> io::Result<LeaseHan
         cluster: config.cluster,
         host: config.host_id,
     };
-    let (record_file, record) = RecordFile::open(&config.record, binding)?;
+    let (record_file, record) = RecordFile::open(&config.record, binding, slept_ns())?;
     // After the record's lock: it has one writer.
     let contact_path = config.record.with_extension("contact");
     let (contact_file, contact) = ContactFile::open(&contact_path, binding)?;

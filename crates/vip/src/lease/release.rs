@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use khactl_lease::{Ballot, Datagram, Message, RecordBinding, encode};
 
+use super::clock::slept_ns;
 use super::feed::Prepared;
 use super::record_file::RecordFile;
 use super::{Feed, LeaseConfig, VipPort};
@@ -36,7 +37,7 @@ pub fn release_dead(
         cluster: config.cluster,
         host: config.host_id,
     };
-    let (mut file, record) = RecordFile::open(&config.record, binding)?;
+    let (mut file, record) = RecordFile::open(&config.record, binding, slept_ns())?;
     port.open(0)?;
     port.remove_address();
     let Some(mut record) = record else {

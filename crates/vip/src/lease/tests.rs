@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use khactl_sys::clock;
 
-use super::clock::boottime_ns;
+use super::clock::{boottime_ns, slept_ns};
 use super::*;
 
 mod gate;
@@ -105,7 +105,8 @@ impl Cluster {
                 cluster: CLUSTER,
                 host: u64::from(host),
             };
-            let (mut file, _) = RecordFile::open(&config.record, binding).expect("opens");
+            let (mut file, _) =
+                RecordFile::open(&config.record, binding, slept_ns()).expect("opens");
             let past = khactl_lease::Record {
                 ready: true,
                 ..khactl_lease::Record::default()

@@ -93,6 +93,8 @@ pub(super) fn live(parts: Parts) {
     } = parts;
     let realtime = permit(fifo_thread(PRIORITY), &board);
     let locked = permit(lock_memory(), &board);
+    // Of before a sleep if the record is: then the first step begins with a jump, also when nobody was there to see it.
+    let watch = Watch::start(record_file.slept());
     let mut worker = Worker {
         host: config.host_id,
         cluster: config.cluster,
@@ -103,7 +105,7 @@ pub(super) fn live(parts: Parts) {
         record_file,
         feed: None,
         replay: Replay::default(),
-        watch: Watch::start(),
+        watch,
         counters: Counters::default(),
         observation: Observation::new(boottime_ns()),
         burst: Burst::default(),
@@ -351,6 +353,7 @@ impl Worker {
         let mut now = boottime_ns();
         if self.watch.jumped() {
             now = boottime_ns();
+            self.record_file.set_slept(self.watch.slept());
             lease.step(now, Input::ClockJump, effects);
             self.carry_out(lease, effects, None)?;
         }
