@@ -56,8 +56,8 @@ pub(crate) struct Client {
 /// How the opening of a connection ended.
 #[derive(Debug)]
 enum Opened {
-    /// The backend has answered, so long after it was asked: from now on bytes only pass.
-    Answered(Duration),
+    /// The backend has answered, so long after it was asked if that is known: from now on bytes only pass.
+    Answered(Option<Duration>),
     /// The same before it has.
     Passing,
     /// The backend ended it in order before it said anything.
@@ -107,7 +107,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut client: Client) {
         };
         match opened {
             Opened::Answered(took) => {
-                past.end(link.open.backend(), took);
+                if let Some(took) = took {
+                    past.end(link.open.backend(), took);
+                } else {
+                    drop(past);
+                }
                 break pass(client, link, said).await;
             }
             Opened::Passing => {
@@ -185,8 +189,8 @@ impl Opening<'_> {
                     Ok(_) => {
                         backend.answered();
                         *silence = None;
-                        let took = waiting.map(|waiting| waiting.time()).unwrap_or_default();
-                        if !took.is_zero() {
+                        let took = waiting.map(|waiting| waiting.time(monotonic()));
+                        if let Some(took) = took {
                             backend.answers.took(took);
                         }
                         return Opened::Answered(took);
@@ -203,7 +207,7 @@ impl Opening<'_> {
                         Step::Heard if said.room() == 0 => return Opened::Passing,
                         Step::Heard => {}
                         Step::Passed => {
-                            let begins = Waiting::begin(backend);
+                            let begins = Waiting::begin(backend, monotonic());
                             look.set(sleep(begins.look_after));
                             waiting = Some(begins);
                         }
@@ -215,17 +219,18 @@ impl Opening<'_> {
                 () = Silence::over(silence.as_mut()) => return Opened::Silent,
                 () = &mut look, if waiting.is_some() => {
                     let Some(waits) = &mut waiting else { continue };
+                    let now = monotonic();
                     let speak_tls = shared.backends_speak_tls();
                     let may_leave = said.asks()
                         && said.may_be_repeated(speak_tls)
                         && !past.has_passed_by(backend);
                     if may_leave
                         && shared.another_is_well(backend, past)
-                        && let Some(leaving) = waits.leave(backend)
+                        && let Some(leaving) = waits.leave(backend, now)
                     {
                         return leaving;
                     }
-                    let rest = SLOW.saturating_sub(waits.time());
+                    let rest = SLOW.saturating_sub(waits.time(now));
                     if rest.is_zero() {
                         // Half a greeting is waited for by the best of them.
                         if !doubted && (said.asks() || !speak_tls) {
@@ -255,20 +260,20 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn begin(backend: &Backend) -> Self {
+    fn begin(backend: &Backend, now: Duration) -> Self {
         Self {
-            since: monotonic(),
+            since: now,
             heard: backend.heard(),
             look_after: look_after(backend.connects.time(), backend.answers.time()),
         }
     }
 
-    fn time(&self) -> Duration {
-        monotonic().saturating_sub(self.since)
+    fn time(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since)
     }
 
     /// Whether the client leaves a backend that has said nothing to anybody since the last look.
-    fn leave(&mut self, backend: &Arc<Backend>) -> Option<Opened> {
+    fn leave(&mut self, backend: &Arc<Backend>, now: Duration) -> Option<Opened> {
         let heard = backend.heard();
         if heard != self.heard {
             self.heard = heard;
@@ -277,11 +282,11 @@ impl Waiting {
         if backend.is_suspect() {
             return Some(Opened::Left(None));
         }
-        if !backend.takes_scout(monotonic()) {
+        if !backend.takes_scout(now) {
             return None;
         }
         // It takes at least so long: who always does is looked after later.
-        let waited = self.time();
+        let waited = self.time(now);
         backend.answers.took(waited);
         Some(Opened::Left(Some(Scout::new(backend, heard, waited))))
     }
@@ -369,6 +374,9 @@ mod tests {
     use super::*;
     use crate::config::{BackendConfig, HealthConfig};
 
+    const NOW: Duration = Duration::from_secs(5);
+    const LATER: Duration = Duration::from_millis(5_010);
+
     fn backend() -> Arc<Backend> {
         let config = BackendConfig {
             host: "a".to_owned(),
@@ -383,34 +391,34 @@ mod tests {
     #[test]
     fn a_backend_that_speaks_to_anybody_keeps_its_clients() {
         let backend = backend();
-        let mut waiting = Waiting::begin(&backend);
+        let mut waiting = Waiting::begin(&backend, NOW);
         for _ in 0..3 {
             backend
                 .counters
                 .bytes_to_client
                 .fetch_add(1, Ordering::Relaxed);
-            assert!(waiting.leave(&backend).is_none());
+            assert!(waiting.leave(&backend, LATER).is_none());
         }
-        assert!(waiting.leave(&backend).is_some());
+        assert!(waiting.leave(&backend, LATER).is_some());
     }
 
     #[test]
     fn of_those_who_wait_one_goes_first_and_the_others_follow_if_he_is_answered() {
         let backend = backend();
-        let mut first = Waiting::begin(&backend);
-        let mut second = Waiting::begin(&backend);
-        let Some(Opened::Left(Some(scout))) = first.leave(&backend) else {
+        let mut first = Waiting::begin(&backend, NOW);
+        let mut second = Waiting::begin(&backend, NOW);
+        let Some(Opened::Left(Some(scout))) = first.leave(&backend, LATER) else {
             panic!("nobody goes");
         };
-        assert!(second.leave(&backend).is_none());
+        assert!(second.leave(&backend, LATER).is_none());
         scout.was_answered(&self::backend(), Duration::ZERO);
-        let Some(Opened::Left(None)) = second.leave(&backend) else {
+        let Some(Opened::Left(None)) = second.leave(&backend, LATER) else {
             panic!("the second one does not follow");
         };
     }
 
     fn scout_of(backend: &Arc<Backend>) -> Scout {
-        match Waiting::begin(backend).leave(backend) {
+        match Waiting::begin(backend, NOW).leave(backend, LATER) {
             Some(Opened::Left(Some(scout))) => scout,
             other => panic!("nobody goes: {other:?}"),
         }
