@@ -209,7 +209,8 @@ impl BalancerTask {
         let checked = Some((wanted.health.clone(), wanted.proxy_protocol, addresses));
         if running.checked != checked {
             running.checked = checked;
-            running.checks.abort_all();
+            // Dropped, the former ones end.
+            running.checks = JoinSet::new();
             self.start_checks(wanted, &mut running.checks);
         }
         self.shared.judge();
