@@ -37,6 +37,19 @@ fn change(cluster: &mut FakeCluster, arguments: &str) {
     });
 }
 
+/// No host but the first ever had them, and every one serves without them.
+#[track_caller]
+fn assert_taken_back_where_they_came(cluster: &FakeCluster, started: &[(String, ComponentName)]) {
+    assert!(
+        started.iter().all(|(host, _)| host == "cp1"),
+        "it spread: {started:?}"
+    );
+    for host in ["cp1", "cp2", "cp3"] {
+        assert!(arguments_of(cluster, host).is_empty(), "{host}");
+        assert!(cluster.runs(host, APISERVER), "{host}");
+    }
+}
+
 /// Every host once, then the leader. Gives what was started where.
 fn round(cluster: &mut FakeCluster) -> Vec<(String, ComponentName)> {
     round_but(cluster, |_, _| false)
@@ -208,14 +221,7 @@ fn an_argument_that_makes_a_component_end_is_taken_back_on_the_first_host_and_sp
         }
     }
     assert_eq!(ends, 2, "it was not tried for longer than it takes to see");
-    assert!(
-        started.iter().all(|(host, _)| host == "cp1"),
-        "it spread: {started:?}"
-    );
-    for host in ["cp1", "cp2", "cp3"] {
-        assert!(arguments_of(&cluster, host).is_empty(), "{host}");
-        assert!(cluster.runs(host, APISERVER), "{host}");
-    }
+    assert_taken_back_where_they_came(&cluster, &started);
     assert!(cluster.state.arguments.hosts.is_empty());
     assert_eq!(cluster.state.specs.last().unwrap().revision, 3);
     let plan = cluster.plan_cluster();
@@ -271,14 +277,7 @@ fn an_argument_that_makes_a_component_end_only_after_a_while_spreads_to_no_other
     for _ in 0..ROUNDS {
         started.extend(round(&mut cluster));
     }
-    assert!(
-        started.iter().all(|(host, _)| host == "cp1"),
-        "it spread: {started:?}"
-    );
-    for host in ["cp1", "cp2", "cp3"] {
-        assert!(arguments_of(&cluster, host).is_empty(), "{host}");
-        assert!(cluster.runs(host, APISERVER), "{host}");
-    }
+    assert_taken_back_where_they_came(&cluster, &started);
     let back = cluster.state.arguments.rolled_back.as_ref();
     assert_eq!(back.map(|back| back.revision), Some(2));
     assert_eq!(cluster.plan_cluster().status, Status::Ready);
